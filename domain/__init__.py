@@ -1,0 +1,1 @@
+"""The rules of the market: pure, without clock, I/O or driver."""

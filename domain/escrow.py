@@ -1,0 +1,104 @@
+"""One client's escrow: a double-entry account in msat. Money is free, reserved for a job, released or refunded.
+
+EscrowFunded    outside  -> free          EscrowReleased  reserved -> released (a worker earned it)
+EscrowReserved  free     -> reserved      EscrowFreed     reserved -> free
+EscrowRefunded  free     -> refunded      always: funded = free + reserved + released + refunded
+"""
+
+from typing import assert_never
+
+from msgspec import Struct
+
+from domain import errors
+from domain.events import EscrowEvent, EscrowFreed, EscrowFunded, EscrowRefunded, EscrowReleased, EscrowReserved
+from domain.job import Job
+from domain.money import PositiveMsat
+
+
+class RefundEscrow(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Take free money out of the market, back to the client."""
+
+    amount_msat: PositiveMsat
+
+
+class Escrow(Struct, frozen=True):
+    id: str
+    client: str
+    funded_msat: int = 0
+    free_msat: int = 0
+    reserved_msat: int = 0
+    released_msat: int = 0
+    refunded_msat: int = 0
+    version: int = 0
+
+
+def reserve(escrow: Escrow, job: str, client: str, amount_msat: int) -> EscrowReserved:
+    """Set money aside for a job.
+
+    Raises:
+        UnknownEscrow: The escrow is another client's.
+        EscrowTooSmall: Less is free.
+    """
+    if client != escrow.client:
+        raise errors.UnknownEscrow(escrow=escrow.id)
+    _need(escrow, amount_msat)
+    return EscrowReserved(escrow.id, job, amount_msat)
+
+
+def release(job: Job, task: int, replica: int, worker: str) -> EscrowReleased:
+    """Let a worker earn the price of one verified result out of the job's reservation."""
+    terms = job.terms
+    assert job.left_msat >= terms.price_msat, "every replica's price was reserved when the job was posted"
+    return EscrowReleased(terms.escrow, terms.job, task, replica, worker, terms.price_msat)
+
+
+def free(job: Job) -> tuple[EscrowFreed, ...]:
+    """Give back what a finished job did not use."""
+    return (EscrowFreed(job.terms.escrow, job.terms.job, job.left_msat),) if job.left_msat else ()
+
+
+def refund(escrow: Escrow, amount_msat: int) -> EscrowRefunded:
+    """Pay free money back to the client.
+
+    Raises:
+        EscrowTooSmall: Less is free.
+    """
+    _need(escrow, amount_msat)
+    return EscrowRefunded(escrow.id, amount_msat)
+
+
+def _need(escrow: Escrow, amount_msat: int) -> None:
+    if amount_msat > escrow.free_msat:
+        raise errors.EscrowTooSmall(escrow=escrow.id, free_msat=escrow.free_msat, needed_msat=amount_msat)
+
+
+def evolve(escrow: Escrow | None, event: EscrowEvent) -> Escrow:
+    """The escrow after ``event``."""
+    if escrow is None:
+        assert isinstance(event, EscrowFunded), "an escrow's stream opens with EscrowFunded"
+        escrow = Escrow(event.escrow, event.client)
+    funded, unused, reserved, released, refunded = 0, 0, 0, 0, 0
+    amount = event.amount_msat
+    match event:
+        case EscrowReleased():
+            reserved, released = -amount, amount
+        case EscrowReserved():
+            unused, reserved = -amount, amount
+        case EscrowFreed():
+            reserved, unused = -amount, amount
+        case EscrowFunded():
+            funded, unused = amount, amount
+        case EscrowRefunded():
+            unused, refunded = -amount, amount
+        case _:
+            assert_never(event)
+    return Escrow(
+        escrow.id,
+        escrow.client,
+        escrow.funded_msat + funded,
+        escrow.free_msat + unused,
+        escrow.reserved_msat + reserved,
+        escrow.released_msat + released,
+        escrow.refunded_msat + refunded,
+        escrow.version + 1,
+    )

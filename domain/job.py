@@ -1,0 +1,186 @@
+"""One job: what a client buys, how much of its reservation is left, and when it is over.
+
+None    -- JobPosted                   --> OPEN
+OPEN    -- JobCancelled | JobExpired   --> CLOSING    (no new assignments; what is assigned is still taken and paid)
+OPEN, CLOSING -- JobCompleted          --> COMPLETED  (terminal)
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, assert_never
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from domain import errors
+from domain.blobs import BlobRef
+from domain.errors import BadTerms
+from domain.events import (
+    EscrowFreed,
+    EscrowReleased,
+    EscrowReserved,
+    Execution,
+    JobCancelled,
+    JobCompleted,
+    JobEvent,
+    JobExpired,
+    JobPosted,
+    Platform,
+)
+from domain.ids import TASKS_MAX, At, Digest, EscrowId, JobId
+from domain.money import MSAT_MAX
+
+REPLICAS_MAX = 5
+DEADLINE_MAX = timedelta(days=30)
+
+
+class State(StrEnum):
+    OPEN = "open"
+    CLOSING = "closing"
+    COMPLETED = "completed"
+
+
+class PostJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Buy ``tasks`` runs of ``program``; the fields are those of ``JobPosted``."""
+
+    escrow: EscrowId
+    program: BlobRef
+    tasks: int
+    price_msat: int
+    expires_at: At
+    work_key: Digest
+    shared: BlobRef | None = None
+    mapped: BlobRef | None = None
+    replicas: int = 1
+    stake_msat: int = 0
+    timeout_s: int = 60
+    memory_mb: int = 1024
+    platforms: Annotated[tuple[Platform, ...], Meta(min_length=1, max_length=3)] = ("cpu",)
+    execution: Execution = "xla"
+
+
+class CancelJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    job: JobId
+
+
+class Job(Struct, frozen=True):
+    """Attributes:
+    terms: The event that posted it.
+    left_msat: What is still reserved for it in the escrow.
+    live: Replicas that are assigned, committed or submitted.
+    done: Tasks of which no replica will move again.
+    """
+
+    terms: JobPosted
+    state: State = State.OPEN
+    left_msat: int = 0
+    live: int = 0
+    done: int = 0
+    verified: int = 0
+    version: int = 1
+
+
+def cost_msat(terms: PostJob | JobPosted) -> int:
+    """What the escrow must hold free for the job, in msat."""
+    return terms.tasks * terms.replicas * terms.price_msat
+
+
+def post(command: PostJob, job: JobId, client: str, now: datetime) -> JobPosted:
+    """Accept a job's terms.
+
+    Raises:
+        BadTerms: A field lies outside what the market deals in.
+    """
+    _check("tasks", command.tasks, 1, TASKS_MAX)
+    _check("replicas", command.replicas, 1, REPLICAS_MAX)
+    _check("price_msat", command.price_msat, 1, MSAT_MAX)
+    _check("stake_msat", command.stake_msat, 0, MSAT_MAX)
+    _check("timeout_s", command.timeout_s, 1, 86_400)
+    _check("memory_mb", command.memory_mb, 64, 1 << 20)
+    _check("price_msat x tasks x replicas", cost_msat(command), 1, MSAT_MAX)
+    if not now < command.expires_at <= now + DEADLINE_MAX:
+        allowed = f"after {now.isoformat()} and within {DEADLINE_MAX.days} days"
+        raise BadTerms(field="expires_at", value=command.expires_at.isoformat(), allowed=allowed)
+    return JobPosted(
+        job,
+        client,
+        command.escrow,
+        command.program,
+        command.shared,
+        command.mapped,
+        command.tasks,
+        command.replicas,
+        command.price_msat,
+        command.stake_msat,
+        command.timeout_s,
+        command.memory_mb,
+        command.platforms,
+        command.execution,
+        command.work_key,
+        command.expires_at,
+    )
+
+
+def cancel(job: Job, client: str) -> JobCancelled:
+    """Stop assigning the job's tasks.
+
+    Raises:
+        Unauthorised: Somebody else posted it.
+        JobClosed: It is no longer open.
+    """
+    if client != job.terms.client:
+        raise errors.Unauthorised(needed="the client who posted the job")
+    if job.state is not State.OPEN:
+        raise errors.JobClosed(job=job.terms.job, state=job.state)
+    return JobCancelled(job.terms.job)
+
+
+def expire(job: Job, now: datetime) -> JobExpired:
+    """Close a job whose deadline has passed.
+
+    Raises:
+        JobClosed: It is no longer open, or its deadline is still ahead.
+    """
+    if job.state is not State.OPEN or now < job.terms.expires_at:
+        raise errors.JobClosed(job=job.terms.job, state=job.state)
+    return JobExpired(job.terms.job)
+
+
+def complete(job: Job) -> JobCompleted | None:
+    """The ending, once no task of the job can move again."""
+    over = job.done == job.terms.tasks or (job.state is State.CLOSING and job.live == 0)
+    if not over or job.state is State.COMPLETED:
+        return None
+    return JobCompleted(job.terms.job, job.verified, job.terms.tasks - job.verified)
+
+
+def evolve(job: Job | None, event: JobEvent) -> Job:
+    """The job after one of its own events."""
+    if isinstance(event, JobPosted):
+        return Job(event)
+    assert job is not None, "a job's stream opens with JobPosted"
+    match event:
+        case JobCancelled() | JobExpired():
+            return replace(job, state=State.CLOSING, version=job.version + 1)
+        case JobCompleted():
+            return replace(job, state=State.COMPLETED, version=job.version + 1)
+        case _:
+            assert_never(event)
+
+
+def account(job: Job, event: EscrowReserved | EscrowReleased | EscrowFreed) -> Job:
+    """The job after money moved for it."""
+    amount_msat = event.amount_msat if isinstance(event, EscrowReserved) else -event.amount_msat
+    return replace(job, left_msat=job.left_msat + amount_msat)
+
+
+def count(job: Job, *, live: int, done: int, verified: int) -> Job:
+    """The job after its tasks moved by these many."""
+    return Job(
+        job.terms, job.state, job.left_msat, job.live + live, job.done + done, job.verified + verified, job.version
+    )
+
+
+def _check(field: str, value: Any, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadTerms(field=field, value=value, allowed=f"{low} to {high}")

@@ -1,0 +1,476 @@
+"""The whole market as one state: every stream's state, folded from events, and what a command does to it.
+
+``World.execute`` decides a command and applies what follows from it; ``World.apply`` folds one recorded event. Both
+run on memory; the shell writes the events down before anyone hears of them, and rebuilds the world from the log.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
+
+from domain import dispute, errors, escrow, job, policy, stake, task, worker
+from domain.errors import Corrupt
+from domain.events import (
+    AnyEvent,
+    AssignmentExpired,
+    AssignmentFailed,
+    AssignmentReturned,
+    DisputeOpened,
+    DisputeRuled,
+    EscrowFreed,
+    EscrowFunded,
+    EscrowRefunded,
+    EscrowReleased,
+    EscrowReserved,
+    JobCancelled,
+    JobCompleted,
+    JobExpired,
+    JobPosted,
+    ReplicasWithdrawn,
+    ResultCommitted,
+    ResultRejected,
+    ResultSubmitted,
+    ResultVerified,
+    Role,
+    RoleGranted,
+    RoleRevoked,
+    StakeDeposited,
+    StakeSlashed,
+    StakeWithdrawn,
+    TaskAssigned,
+    TaskFailed,
+    WorkerEvent,
+)
+from domain.ids import JobId, Kind, PartyKey, Reference, TaskIndex, escrow_id, job_id, short_id, stream_of
+from domain.money import PositiveMsat
+
+
+class ConfirmDeposit(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Settlement saw ``owner`` pay into the market, as a client's escrow or a worker's stake."""
+
+    account: Literal["escrow", "stake"]
+    owner: PartyKey
+    amount_msat: PositiveMsat
+    reference: Reference
+
+
+class ExpireAssignment(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """The clock says that this assignment's time is over."""
+
+    job: JobId
+    task: TaskIndex
+    worker: PartyKey
+
+
+class ExpireJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """The clock says that this job's deadline has passed."""
+
+    job: JobId
+
+
+class GrantRole(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    role: Role
+    party: PartyKey
+
+
+class RevokeRole(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    role: Role
+    party: PartyKey
+
+
+#: What a party may send. Taking tasks or disputes is answered by the shell, which knows who waits.
+Command = (
+    job.PostJob
+    | job.CancelJob
+    | task.TakeTasks
+    | task.CommitResult
+    | task.SubmitResult
+    | task.FailTask
+    | task.ReturnTasks
+    | dispute.TakeDisputes
+    | dispute.RuleDispute
+    | worker.Command
+    | stake.WithdrawStake
+    | escrow.RefundEscrow
+    | ConfirmDeposit
+    | ExpireAssignment
+    | ExpireJob
+    | GrantRole
+    | RevokeRole
+)
+
+
+class Actor(NamedTuple):
+    """Who sends a command, and which of its commands: ``nonce`` and ``item`` give new things their ids."""
+
+    key: str
+    nonce: str = ""
+    item: int = 0
+
+
+class Fact(NamedTuple):
+    """An event and its place: the stream it belongs to and its number there, from 1."""
+
+    event: AnyEvent
+    stream: bytes
+    version: int
+
+
+class Holding:
+    """What a worker has in hand: tasks, and the stake they lock."""
+
+    __slots__ = ("locked_msat", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: set[tuple[str, int]] = set()
+        self.locked_msat = 0
+
+
+class World:
+    """Every state of the market, and the only code that changes it."""
+
+    def __init__(self, operator: str) -> None:
+        self.operator = operator
+        self.roles: set[tuple[str, str]] = {("operator", operator)}
+        self.roles_version = 0
+        self.jobs: dict[str, job.Job] = {}
+        self.tasks_of: dict[str, list[task.Task]] = {}
+        self.disputes: dict[tuple[str, int], dispute.Dispute] = {}
+        self.workers: dict[str, worker.Worker] = {}
+        self.holdings: dict[str, Holding] = {}
+        self.stakes: dict[str, stake.Stake] = {}
+        self.escrows: dict[str, escrow.Escrow] = {}
+        self.references: set[str] = set()
+        self._streams: dict[tuple[Kind, str], bytes] = {}
+
+    # ------------------------------------------------------------------------------------------------------ looking up
+    def job_of(self, job_id: str) -> job.Job:
+        found = self.jobs.get(job_id)
+        if found is None:
+            raise errors.UnknownJob(job=job_id)
+        return found
+
+    def tasks_in(self, job_id: str) -> list[task.Task]:
+        return self.tasks_of[job_id]
+
+    def worker_of(self, key: str) -> worker.Worker:
+        found = self.workers.get(key)
+        if found is None:
+            raise errors.UnknownWorker(worker=key)
+        return found
+
+    def stake_of(self, key: str) -> stake.Stake:
+        return self.stakes.get(key) or stake.Stake(key)
+
+    def holding(self, key: str) -> Holding:
+        found = self.holdings.get(key)
+        if found is None:
+            found = self.holdings[key] = Holding()
+        return found
+
+    def may_work(self, key: str, terms: JobPosted) -> bool:
+        """Whether the worker may take a task of this job now, as far as the worker decides it."""
+        found = self.workers.get(key)
+        if found is None or found.state is not worker.State.ACTIVE or found.ask is None:
+            return False
+        ask, holding = found.ask, self.holding(key)
+        return (
+            ask.price_msat <= terms.price_msat
+            and ask.memory_mb >= terms.memory_mb
+            and found.platform in terms.platforms
+            and len(holding.tasks) < ask.slots
+            and self.stake_of(key).held_msat - holding.locked_msat >= terms.stake_msat
+        )
+
+    # ------------------------------------------------------------------------------------------------------- deciding
+    def execute(self, command: Command, actor: Actor, now: datetime) -> list[Fact]:
+        """Decide a command, apply it and all that follows.
+
+        Returns:
+            The facts in order, already folded into this world; none if the command changes nothing.
+        Raises:
+            Refused: The command cannot be done; the world is as it was.
+            Corrupt: What follows from a decision contradicts the rules.
+        """
+        return self.follow(_DECISIONS[type(command)](self, command, actor, now), now)
+
+    def follow(self, decided: Sequence[AnyEvent], now: datetime) -> list[Fact]:
+        """Apply decided events and everything that policy makes of them."""
+        facts: list[Fact] = []
+        queue, touched = deque(decided), set[str]()
+        while queue:
+            event = queue.popleft()
+            try:
+                touched.add(self.apply(event))
+                facts.append(self.place(event))
+                queue.extend(policy.react(event, self, now))
+            except (errors.Refused, AssertionError, KeyError) as error:
+                raise Corrupt(f"what follows from {event} is against the rules") from error
+            if not queue:
+                endings = [job.complete(self.jobs[job_id_]) for job_id_ in sorted(touched) if job_id_]
+                queue.extend(ending for ending in endings if ending is not None)
+                touched.clear()
+        return facts
+
+    def assign(self, job_id_: str, index: int, key: str, expires_at: datetime) -> Fact:
+        """Decide and apply one assignment that the matcher chose."""
+        assigned = task.assign(self.tasks_of[job_id_][index], self.jobs[job_id_].terms, index, key, expires_at)
+        self.apply(assigned)
+        return self.place(assigned)
+
+    def _require(self, actor: Actor, role: Role) -> None:
+        if (role, actor.key) not in self.roles:
+            raise errors.Unauthorised(needed=f"the market's {role}")
+
+    def _task(self, job_id: str, index: int) -> tuple[job.Job, task.Task]:
+        owner, tasks = self.job_of(job_id), self.tasks_of[job_id]
+        if index >= len(tasks):
+            raise errors.UnknownTask(job=job_id, task=index, last=len(tasks) - 1)
+        return owner, tasks[index]
+
+    def _post_job(self, command: job.PostJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        posted = job.post(command, job_id(actor.key, actor.nonce, actor.item), actor.key, now)
+        account = self.escrows.get(command.escrow)
+        if account is None:
+            raise errors.UnknownEscrow(escrow=command.escrow)
+        return posted, escrow.reserve(account, posted.job, actor.key, job.cost_msat(posted))
+
+    def _cancel_job(self, command: job.CancelJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        return (job.cancel(self.job_of(command.job), actor.key),)
+
+    def _commit(self, command: task.CommitResult, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        owner, held = self._task(command.job, command.task)
+        return task.commit(held, owner.terms, command.task, actor.key, command.commitment, now)
+
+    def _submit(self, command: task.SubmitResult, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        owner, held = self._task(command.job, command.task)
+        result, equality = command.result, command.equality
+        return task.submit(held, owner.terms, command.task, actor.key, command.nonce, result, equality, now)
+
+    def _fail(self, command: task.FailTask, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        owner, held = self._task(command.job, command.task)
+        closing = owner.state is not job.State.OPEN
+        return task.end(held, owner.terms, command.task, actor.key, now, reason=command.reason, closing=closing)
+
+    def _return(self, command: task.ReturnTasks, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        events: list[AnyEvent] = []
+        for job_id_, index in sorted(self.holding(actor.key).tasks):
+            owner, held = self._task(job_id_, index)
+            closing = owner.state is not job.State.OPEN
+            try:
+                events += task.end(held, owner.terms, index, actor.key, now, closing=closing)
+            except errors.AlreadySettled:
+                continue
+        return events
+
+    def _expire_assignment(self, command: ExpireAssignment, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "clock")
+        owner, held = self._task(command.job, command.task)
+        closing = owner.state is not job.State.OPEN
+        return task.end(held, owner.terms, command.task, command.worker, now, expired=True, closing=closing)
+
+    def _expire_job(self, command: ExpireJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "clock")
+        return (job.expire(self.job_of(command.job), now),)
+
+    def _rule(self, command: dispute.RuleDispute, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "referee")
+        owner, _ = self._task(command.job, command.task)
+        return (dispute.rule(self.disputes.get((command.job, command.task)), owner.terms, command, actor.key),)
+
+    def _worker(self, command: worker.Command, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        return worker.decide(self.workers.get(actor.key), command, actor.key)
+
+    def _withdraw_stake(self, command: stake.WithdrawStake, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        locked_msat = self.holding(actor.key).locked_msat
+        return (stake.withdraw(self.stake_of(actor.key), locked_msat, command.amount_msat),)
+
+    def _refund_escrow(self, command: escrow.RefundEscrow, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        account = self.escrows.get(escrow_id(actor.key))
+        if account is None:
+            raise errors.UnknownEscrow(escrow=escrow_id(actor.key))
+        return (escrow.refund(account, command.amount_msat),)
+
+    def _confirm_deposit(self, command: ConfirmDeposit, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "settlement")
+        if command.reference in self.references:
+            raise errors.AlreadyCredited(reference=command.reference)
+        if command.account == "escrow":
+            account = escrow_id(command.owner)
+            return (EscrowFunded(account, command.owner, command.amount_msat, command.reference),)
+        self.worker_of(command.owner)
+        return (StakeDeposited(command.owner, command.amount_msat, command.reference),)
+
+    def _grant_role(self, command: GrantRole, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "operator")
+        granted = (command.role, command.party) in self.roles
+        return () if granted else (RoleGranted(command.role, command.party),)
+
+    def _revoke_role(self, command: RevokeRole, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "operator")
+        granted = (command.role, command.party) in self.roles
+        return (RoleRevoked(command.role, command.party),) if granted else ()
+
+    # -------------------------------------------------------------------------------------------------------- folding
+    def apply(self, event: AnyEvent) -> str:
+        """Fold one event.
+
+        Returns:
+            The job whose completion has to be looked at again, or nothing.
+        """
+        return _FOLDS[type(event)](self, event)
+
+    def place(self, event: AnyEvent) -> Fact:
+        """An event that was just applied, with its stream and version."""
+        return _PLACES[type(event)](self, event)
+
+    def _fold_posted(self, event: JobPosted) -> str:
+        self.jobs[event.job] = job.evolve(None, event)
+        self.tasks_of[event.job] = [task.new_task(event.replicas)] * event.tasks
+        return ""
+
+    def _fold_job(self, event: JobCancelled | JobExpired | JobCompleted) -> str:
+        self.jobs[event.job] = job.evolve(self.jobs[event.job], event)
+        return event.job
+
+    def _fold_task(self, event: Any) -> str:
+        job_id_, index = event.job, event.task
+        tasks = self.tasks_of[job_id_]
+        owner, before = self.jobs[job_id_], tasks[index]
+        after = tasks[index] = task.evolve(before, event)
+        kind = type(event)
+        if kind is ResultCommitted or kind is ResultSubmitted:
+            return ""
+        live = verified = 0
+        if kind is TaskAssigned:
+            holding = self.holding(event.worker)
+            holding.tasks.add((job_id_, index))
+            holding.locked_msat += owner.terms.stake_msat
+            live = 1
+        elif kind is not TaskFailed and kind is not ReplicasWithdrawn:
+            holding = self.holding(event.worker)
+            holding.tasks.discard((job_id_, index))
+            holding.locked_msat -= owner.terms.stake_msat
+            live = -1
+            verified = kind is ResultVerified and event.settles
+        done = int(task.done(after)) - int(task.done(before))
+        self.jobs[job_id_] = job.count(owner, live=live, done=done, verified=verified)
+        return job_id_ if done or owner.state is job.State.CLOSING else ""
+
+    def _fold_dispute(self, event: DisputeOpened | DisputeRuled) -> str:
+        key = (event.job, event.task)
+        self.disputes[key] = dispute.evolve(self.disputes.get(key), event)
+        return ""
+
+    def _fold_worker(self, event: WorkerEvent) -> str:
+        self.workers[event.worker] = worker.evolve(self.workers.get(event.worker), event)
+        return ""
+
+    def _fold_stake(self, event: StakeDeposited | StakeSlashed | StakeWithdrawn) -> str:
+        self.stakes[event.worker] = stake.evolve(self.stakes.get(event.worker), event)
+        if isinstance(event, StakeDeposited):
+            self.references.add(event.reference)
+        return ""
+
+    def _fold_money(self, event: EscrowReserved | EscrowReleased | EscrowFreed) -> str:
+        self.escrows[event.escrow] = escrow.evolve(self.escrows[event.escrow], event)
+        self.jobs[event.job] = job.account(self.jobs[event.job], event)
+        return event.job
+
+    def _fold_escrow(self, event: EscrowFunded | EscrowRefunded) -> str:
+        self.escrows[event.escrow] = escrow.evolve(self.escrows.get(event.escrow), event)
+        if isinstance(event, EscrowFunded):
+            self.references.add(event.reference)
+        return ""
+
+    def _fold_role(self, event: RoleGranted | RoleRevoked) -> str:
+        self.roles_version += 1
+        if isinstance(event, RoleGranted):
+            self.roles.add((event.role, event.party))
+        else:
+            self.roles.discard((event.role, event.party))
+        return ""
+
+    # -------------------------------------------------------------------------------------------------------- placing
+    def _stream(self, kind: Kind, party: str) -> bytes:
+        key = (kind, party)
+        found = self._streams.get(key)
+        if found is None:
+            found = self._streams[key] = stream_of(kind, short_id(party))
+        return found
+
+    def _place_job(self, event: Any) -> Fact:
+        return Fact(event, stream_of(Kind.job, event.job), self.jobs[event.job].version)
+
+    def _place_task(self, event: Any) -> Fact:
+        return Fact(event, stream_of(Kind.task, event.job, event.task), self.tasks_of[event.job][event.task].version)
+
+    def _place_dispute(self, event: Any) -> Fact:
+        return Fact(event, stream_of(Kind.dispute, event.job, event.task), self.disputes[event.job, event.task].version)
+
+    def _place_worker(self, event: Any) -> Fact:
+        return Fact(event, self._stream(Kind.worker, event.worker), self.workers[event.worker].version)
+
+    def _place_stake(self, event: Any) -> Fact:
+        return Fact(event, self._stream(Kind.stake, event.worker), self.stakes[event.worker].version)
+
+    def _place_escrow(self, event: Any) -> Fact:
+        return Fact(event, stream_of(Kind.escrow, event.escrow), self.escrows[event.escrow].version)
+
+    def _place_role(self, event: Any) -> Fact:
+        return Fact(event, self._stream(Kind.market, self.operator), self.roles_version)
+
+
+_DECISIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {
+    job.PostJob: World._post_job,
+    job.CancelJob: World._cancel_job,
+    task.CommitResult: World._commit,
+    task.SubmitResult: World._submit,
+    task.FailTask: World._fail,
+    task.ReturnTasks: World._return,
+    dispute.RuleDispute: World._rule,
+    stake.WithdrawStake: World._withdraw_stake,
+    escrow.RefundEscrow: World._refund_escrow,
+    ConfirmDeposit: World._confirm_deposit,
+    ExpireAssignment: World._expire_assignment,
+    ExpireJob: World._expire_job,
+    GrantRole: World._grant_role,
+    RevokeRole: World._revoke_role,
+    **dict.fromkeys(worker.Command.__args__, World._worker),
+}
+
+_TASK_EVENTS = (
+    TaskAssigned,
+    AssignmentExpired,
+    AssignmentReturned,
+    AssignmentFailed,
+    ResultCommitted,
+    ResultSubmitted,
+    ResultVerified,
+    ResultRejected,
+    TaskFailed,
+    ReplicasWithdrawn,
+)
+_FOLDS: dict[type, Callable[..., str]] = {
+    JobPosted: World._fold_posted,
+    **dict.fromkeys((JobCancelled, JobExpired, JobCompleted), World._fold_job),
+    **dict.fromkeys(_TASK_EVENTS, World._fold_task),
+    **dict.fromkeys((DisputeOpened, DisputeRuled), World._fold_dispute),
+    **dict.fromkeys(WorkerEvent.__args__, World._fold_worker),
+    **dict.fromkeys((StakeDeposited, StakeSlashed, StakeWithdrawn), World._fold_stake),
+    **dict.fromkeys((EscrowReserved, EscrowReleased, EscrowFreed), World._fold_money),
+    **dict.fromkeys((EscrowFunded, EscrowRefunded), World._fold_escrow),
+    **dict.fromkeys((RoleGranted, RoleRevoked), World._fold_role),
+}
+_PLACES: dict[type, Callable[..., Fact]] = {
+    **dict.fromkeys((JobPosted, JobCancelled, JobExpired, JobCompleted), World._place_job),
+    **dict.fromkeys(_TASK_EVENTS, World._place_task),
+    **dict.fromkeys((DisputeOpened, DisputeRuled), World._place_dispute),
+    **dict.fromkeys(WorkerEvent.__args__, World._place_worker),
+    **dict.fromkeys((StakeDeposited, StakeSlashed, StakeWithdrawn), World._place_stake),
+    **dict.fromkeys((EscrowFunded, EscrowReserved, EscrowReleased, EscrowFreed, EscrowRefunded), World._place_escrow),
+    **dict.fromkeys((RoleGranted, RoleRevoked), World._place_role),
+}
