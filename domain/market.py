@@ -257,7 +257,7 @@ class World:
 
     def _return(self, command: task.ReturnTasks, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         events: list[AnyEvent] = []
-        for job_id_, index in sorted(self.holding(actor.key).tasks):
+        for job_id_, index in sorted(self.holding(actor.key).tasks - set(command.keep)):
             owner, held = self._task(job_id_, index)
             closing = owner.state is not job.State.OPEN
             try:
