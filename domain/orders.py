@@ -1,8 +1,8 @@
 """Who gets which task: the simple first rule, in the place where clearing rounds will stand.
 
-Workers that wait for work are served cheapest ask first, equal asks by least load per offered slot; each gets tasks of the
-open jobs in turn, so that a small job does not wait behind a large one. A lease holds fewer tasks when few are left, so
-that the last ones spread over the workers that wait.
+Workers that wait for work are served cheapest ask first, equal asks by least load per offered slot; each gets tasks of
+the open jobs in turn, so that a small job does not wait behind a large one. A lease holds fewer tasks when few are
+left, so that the last ones spread over the workers that wait.
 """
 
 from collections.abc import Iterable

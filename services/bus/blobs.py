@@ -1,7 +1,8 @@
 """Blobs in the JetStream object store, held also by whoever put or fetched them.
 
-The bucket is transport: when the broker loses it, a reader that misses a blob asks on ``pasar.blobs.want.<address>``, and
-any holder puts it there again. A holder keeps its blobs as files named by their address, the least used ones go first.
+The bucket is transport: when the broker loses it, a reader that misses a blob asks on ``pasar.blobs.want.<address>``,
+and any holder puts it there again. A holder keeps its blobs as files named by their address, the least used ones go
+first.
 """
 
 import asyncio

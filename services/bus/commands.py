@@ -1,7 +1,7 @@
 """Commands on the wire: a signed batch of up to 256 items, and its answer.
 
-A frame is the actor's 32-byte key, a 64-byte Ed25519 signature over ``DOMAIN`` and the body, and the body: JSON of ``Body``.
-The bytes that are sent are the bytes that are signed, so there is no canonical form to agree on.
+A frame is the actor's 32-byte key, a 64-byte Ed25519 signature over ``DOMAIN`` and the body, and the body: JSON of
+``Body``. The bytes that are sent are the bytes that are signed, so there is no canonical form to agree on.
 """
 
 import secrets

@@ -1,7 +1,7 @@
 """Consume: JetStream -> a read loop, from a position on, in order, without acknowledgements.
 
-A projection keeps its own position, so its consumer is ephemeral and starts behind it. Two pulls stay open, and what one
-read of the socket brings is handed over as one list.
+A projection keeps its own position, so its consumer is ephemeral and starts behind it. Two pulls stay open, and what
+one read of the socket brings is handed over as one list.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ log = structlog.get_logger()
 
 
 class Consumer:
-    """Delivers events behind ``position()`` to ``offer``; after a lost broker or a wiped stream it starts again there."""
+    """Delivers events behind ``position()`` to ``offer``.
+
+    After a lost broker or a wiped stream it starts again there.
+    """
 
     def __init__(
         self,

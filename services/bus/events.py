@@ -1,7 +1,8 @@
 """How an event travels: its subject, its CloudEvents headers, and the stream that keeps it.
 
 Subject ``pasar.events.<kind>.<id>.<Event>``, where a task's id is its job's; body the event's JSON; CloudEvents 1.0 in
-binary mode, so that a message is the event and its headers are the envelope. The stream's sequence is the log's position.
+binary mode, so that a message is the event and its headers are the envelope. The stream's sequence is the log's
+position.
 
 Source: CloudEvents 1.0 NATS binding; W3C Trace Context for ``traceparent``.
 """

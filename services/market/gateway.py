@@ -1,8 +1,8 @@
 """Gateway: the one door for commands. A signed batch is opened, decided in memory, recorded, and only then answered.
 
-Everything between the arrival of a frame and ``Log.append`` is synchronous, so commands are decided in the order in which
-they came, each on what the one before it left behind. If a commit fails, the world is ahead of the log: the gateway is
-thrown away, those who wait are refused, and a new one is built from the log.
+Everything between the arrival of a frame and ``Log.append`` is synchronous, so commands are decided in the order in
+which they came, each on what the one before it left behind. If a commit fails, the world is ahead of the log: the
+gateway is thrown away, those who wait are refused, and a new one is built from the log.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The market process: rebuild the world from the log, then open the door; when the log fails, close it and begin again."""
+"""The market process: rebuild the world from the log, then open the door.
+
+When the log fails, close it and begin again.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

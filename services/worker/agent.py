@@ -1,8 +1,8 @@
 """Worker agent: takes leases, runs them in the executor, commits, and submits what it committed to.
 
-Two lanes share one executor, so that the next lease is on its way while the last one runs. What finishes within a quarter
-of a second is delivered together: one blob, one commitment batch, one submission. Where replicas compete, a result stays
-on this machine until the market says that all of them are bound.
+Two lanes share one executor, so that the next lease is on its way while the last one runs. What finishes within a
+quarter of a second is delivered together: one blob, one commitment batch, one submission. Where replicas compete, a
+result stays on this machine until the market says that all of them are bound.
 """
 
 import asyncio

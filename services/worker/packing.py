@@ -1,4 +1,7 @@
-"""Results on their way out: small ones that are ready together share one blob, because a blob costs four round trips."""
+"""Results on their way out.
+
+Small ones that are ready together share one blob, because a blob costs four round trips.
+"""
 
 import asyncio
 import os
@@ -37,7 +40,10 @@ class Result(NamedTuple):
 
 
 def bind(results: Sequence[Result]) -> list[Bound]:
-    """Put results into one blob and prepare the openings of their commitments, each with a salt and nonce of its own."""
+    """Put results into one blob and prepare the openings of their commitments.
+
+    Each with a salt and nonce of its own.
+    """
     stored = b"".join(result.data for result in results)
     address, offset, bound = address_of(stored), 0, []
     for job, task, data in results:
