@@ -1,4 +1,4 @@
-"""Who a party is: an Ed25519 key in NATS nkey form (``SU...`` seed, ``U...`` public key), one file each, for its owner only.
+"""Who a party is: an Ed25519 key in NATS nkey form (``SU...`` seed, ``U...`` public key), one private file each.
 
 A seed leaves this module on request (``Party.seed``) and in its own file; never in a repr, a log or a message.
 """

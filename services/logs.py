@@ -54,13 +54,11 @@ def _formatter(shared: list[Processor], renderer: Processor) -> logging.Formatte
     final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if isinstance(renderer, structlog.processors.JSONRenderer):
         final.append(structlog.processors.format_exc_info)
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[*final, without_secrets, renderer]
-    )
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, without_secrets, renderer])
 
 
 def without_secrets(logger: object, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank what must not be written: seeds wherever they stand, passwords in addresses, and values named as secrets."""
+    """Blank what must not be written: seeds anywhere, passwords in addresses, and whatever is named as a secret."""
     for field, value in entry.items():
         if _SECRET_NAME.search(field):
             entry[field] = "(secret)"

@@ -1,9 +1,9 @@
-"""Becomes a program that cannot outlive the process which asked for it: ``child.py SIGNAL PARENT USER program argument...``
+"""Becomes a program that cannot outlive the one that asked for it: ``child.py SIGNAL PARENT USER program argument...``
 
-Run as a file, not imported: between fork and exec only a fresh interpreter may do this much safely. It takes its own process group
-(Ctrl-C at a terminal reaches the supervisor alone), gives up root for USER where one is named, asks the kernel for SIGNAL when PARENT
-dies, and executes the program. The order matters: a change of user clears the request (prctl(2), PR_SET_PDEATHSIG).
-Where the kernel has no such request (macOS), a killed supervisor leaves its children to the next start.
+Run as a file, not imported: between fork and exec only a fresh interpreter may do this much safely. It takes its own
+process group (Ctrl-C at a terminal reaches the supervisor alone), gives up root for USER where one is named, asks the
+kernel for SIGNAL when PARENT dies, and executes the program. The order matters: a change of user clears the request
+(prctl(2), PR_SET_PDEATHSIG). Where a kernel knows no such request (macOS), a killed supervisor leaves them behind.
 """
 
 import os

@@ -1,9 +1,9 @@
 """Who may say and hear what on NATS: one table, written into the server's configuration.
 
-Every role has an inbox of its own, so that none reads another's replies; replies go out on the inboxes of those who may ask.
-``public`` is also what a client without a key becomes: it may read the log and send commands, which are signed anyway. Its consumers may
-name any deliver subject (the server checks none), so nothing on an unsigned subject may be believed without looking it up:
-``pasar.head`` and ``pasar.wake`` are hints.
+Every role has an inbox of its own, so that none reads another's replies; replies go out on the inboxes of those who may
+ask. ``public`` is also what a client without a key becomes: it may read the log and send commands, which are signed
+anyway. Whoever may create a consumer may name any deliver subject for it (the server checks none), so nothing unsigned
+may be believed without looking it up: ``pasar.head`` and ``pasar.wake`` are hints.
 """
 
 from typing import Final
