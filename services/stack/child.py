@@ -6,13 +6,13 @@ kernel for SIGNAL when PARENT dies, and executes the program. The order matters:
 (prctl(2), PR_SET_PDEATHSIG). Where a kernel knows no such request (macOS), a killed supervisor leaves them behind.
 """
 
+import ctypes  # here, because the standard library may be out of reach for another user
 import os
+import pwd
 import sys
 
 
 def _become(user: str) -> None:
-    import pwd
-
     entry = pwd.getpwnam(user)
     os.setgroups([])
     os.setgid(entry.pw_gid)
@@ -21,8 +21,6 @@ def _become(user: str) -> None:
 
 def _die_with_parent(signal: int, parent: int) -> None:
     if sys.platform == "linux":
-        import ctypes
-
         set_death_signal = 1
         if ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

@@ -51,6 +51,8 @@ async def serve(
             up = True
             log.info("stack is up", pid=os.getpid(), nats_url=stack.settings.nats_url)
             await told.wait()
+    if not up:  # told to stop before it was up
+        state.forget(settings)
     log.info("stack has stopped")
 
 

@@ -60,8 +60,9 @@ def now() -> datetime:
 
 
 def _run_directory(settings: Settings) -> Path:
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = settings.home / "run"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
     return directory
 
 
