@@ -1,19 +1,9 @@
 """Programs that show how fast a device computes and how fast it moves bytes."""
 
-from typing import Final
-
 import jax
 import jax.numpy as jnp
 
-#: Side of the square matrices, and how many products follow one another.
-SIDE: Final = 512
-PRODUCTS: Final = 16
-#: Float32 numbers that each pass reads and writes: more than a core's own caches hold.
-NUMBERS: Final = 16 << 20
-PASSES: Final = 4
-
-FLOPS: Final = 2 * SIDE**3 * PRODUCTS
-BYTES: Final = 2 * 4 * NUMBERS * PASSES
+from domain.kernels.probe_size import NUMBERS, PASSES, PRODUCTS, SIDE
 
 
 def products(shared: dict[str, jax.Array], row: dict[str, jax.Array]) -> dict[str, jax.Array]:
