@@ -1,17 +1,23 @@
-"""Named queries: a ``.sql`` file holds statements, each under a ``-- name: <name>`` line."""
+"""SQL lives in ``.sql`` files: each query stands under its own ``-- name: x`` line."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-_NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
-
-
-def parse(text: str) -> dict[str, str]:
-    """Every statement of ``text`` by its name."""
-    parts = _NAME.split(text)
-    return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+_NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*)[ \t]*$", re.MULTILINE)
 
 
-def queries(path: Path) -> dict[str, str]:
-    """Every statement of the file by its name."""
-    return parse(path.read_text(encoding="utf-8"))
+def load_queries(path: Path) -> Mapping[str, str]:
+    """The queries of one file by name; what stands before the first name is for the reader.
+
+    Raises:
+        ValueError: A name stands twice, or has no query.
+    """
+    _, *parts = _NAME.split(path.read_text())
+    found: dict[str, str] = {}
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        if name in found or not text.strip():
+            raise ValueError(f"{path.name}: query {name} is empty or stands twice")
+        found[name] = text.strip()
+    return MappingProxyType(found)

