@@ -29,7 +29,7 @@ class LogReader:
         settings = {
             "search_path": schema,
             "default_transaction_read_only": "on",
-            "application_name": "pasar log reader",
+            "application_name": "pasar reader",
         }
         with translated("connecting"):
             pool = await asyncpg.create_pool(
