@@ -1,0 +1,38 @@
+"""Read model ``event_index``: at which positions a job, a party, an escrow or an event's name is spoken of.
+
+Posting lists, one row for each key and batch, so that writing them stays cheap; a reader unnests them.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import ClassVar
+
+from domain.errors import Corrupt
+from services.ledger.codec import EVENTS
+from services.projections.model import Change, Seen, Unreadable
+
+_OWNERS = ("job", "escrow", "client", "worker", "referee", "party")
+#: Fields by which each event is found, besides its name.
+FIELDS: dict[type, tuple[str, ...]] = {
+    event: tuple(name for name in event.__struct_fields__ if name in _OWNERS) for event in EVENTS
+}
+
+
+class EventIndex:
+    name: ClassVar[str] = "event_index"
+    revision: ClassVar[int] = 1
+
+    def fold(self, events: Sequence[Seen]) -> list[Change]:
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for position, event, _ in events:
+            if isinstance(event, Unreadable):
+                raise Corrupt(event.why)
+            kind, text = type(event), str(position)
+            found[kind.__name__].append(text)
+            for field in FIELDS[kind]:
+                found[getattr(event, field)].append(text)
+        if not found:
+            return []
+        firsts = [int(positions[0]) for positions in found.values()]
+        lists = ["{" + ",".join(positions) + "}" for positions in found.values()]
+        return [Change("upsert", (list(found), firsts, lists))]
