@@ -13,6 +13,7 @@ import structlog
 from msgspec import Struct
 from nats.aio.client import Client
 
+from domain.blobs import address_of
 from domain.errors import AlreadyRegistered
 from domain.market import Command
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
@@ -29,7 +30,8 @@ from services.ledger.log import Log
 from services.ledger.reader import LogReader
 from services.market.keeper import Keeper
 from services.market.service import Market
-from services.ports import Record, SystemClock
+from services.ports import Record, Stored, SystemClock
+from services.projections.runner import Projector
 from services.referee.agent import Referee
 from services.settlement.faucet import Faucet, draw
 from services.stack.permissions import inbox
@@ -105,6 +107,25 @@ async def run_relay(settings: Settings, name: str) -> None:
             group.create_task(keep_bucket(client))
 
 
+async def run_projector(settings: Settings, name: str) -> None:
+    """JetStream -> read models."""
+    assert settings.database_url is not None
+    reader = await LogReader.open(settings.database_url)
+    projector = Projector(reader, settings.database_url)
+
+    async def offer(events: list[Stored]) -> None:
+        projector.offer(events)
+
+    consumer = Consumer(wires(settings, "projector", name), lambda: projector.head, offer)
+    async with await connect(settings, "projector", name=name) as client:
+        await serve_status(client, "projector", name, projector.status)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(projector.run())
+            await projector.caught_up(await reader.head())
+            group.create_task(consumer.run())
+            announce_ready()
+
+
 async def run_referee(settings: Settings, name: str) -> None:
     """Disputes in, rulings out."""
     home = settings.home / "referee"
@@ -141,7 +162,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         price_msat: The least it takes for a task.
         slots: Tasks of one lease. lanes: Leases in work at a time.
         stake_msat: Drawn from the faucet at the first registration.
-        substitutes: Files that are run instead of the programs at these addresses: plays a dishonest worker.
+        substitutes: Files that are run instead of the programs in these files: plays a dishonest worker.
     """
 
     price_msat: int
@@ -150,7 +171,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     memory_mb: int = 2048
     stake_msat: int = 0
     measure: bool = True
-    substitutes: dict[str, Path] = {}
+    substitutes: dict[str, str] = {}
 
 
 async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> None:
@@ -164,7 +185,10 @@ async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> N
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
         await _enter_market(market, client, executor, options)
-        substitutes = {address: path.read_bytes() for address, path in options.substitutes.items()}
+        substitutes = {
+            address_of(Path(honest).read_bytes()): Path(other).read_bytes()
+            for honest, other in options.substitutes.items()
+        }
         agent = Agent(
             market,
             executor,
@@ -184,8 +208,7 @@ async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> N
 
 async def _enter_market(market: Commander, client: Client, executor: Executor, options: WorkerOptions) -> None:
     """Register if need be, measure, and place the ask."""
-    about = device.describe()
-    register = RegisterWorker(about.platform, about.cores, about.memory_mb, about.jax_version)
+    register = RegisterWorker(device.platform(), device.cores(), device.memory_mb(), device.jax_version())
     try:
         await market.send([register], timeout_s=60)
     except RefusedByMarket as refused:

@@ -47,14 +47,10 @@ def main() -> None:
     logs.configure(settings, name)
     gc.freeze()
     if arguments.role == "worker":
-        options = msgspec.json.decode(arguments.options, type=bootstrap.WorkerOptions, dec_hook=_path)
+        options = msgspec.json.decode(arguments.options, type=bootstrap.WorkerOptions)
         uvloop.run(bootstrap.run_worker(settings, name, options))
     else:
         uvloop.run(serve(arguments.role, settings, name))
-
-
-def _path(kind: type, value: object) -> object:
-    return kind(value)
 
 
 if __name__ == "__main__":

@@ -141,10 +141,12 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         lost = BusError("the connection to the broker is lost")
-        for future in (*(answer for _, answer in self._waiting.values()), *self._pongs, self._ready):
+        futures: list[asyncio.Future[bytes] | asyncio.Future[None]] = [answer for _, answer in self._waiting.values()]
+        futures += [*self._pongs, self._ready]
+        for future in futures:
             if not future.done():
                 future.set_exception(lost)
-                future.exception()
+                future.exception()  # whoever waits gets it; nobody has to
         self._waiting.clear()
         self._pongs.clear()
         self._writable.set()
@@ -254,7 +256,7 @@ async def connect(url: str, *, party: Party | None, inbox_prefix: str, name: str
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout_s):
         _, wire = await loop.create_connection(
-            lambda: Wire(party, inbox_prefix, name), address.hostname, address.port or 4222
+            lambda: Wire(party, inbox_prefix, name), address.hostname or "127.0.0.1", address.port or 4222
         )
         await wire._ready
     return wire

@@ -88,7 +88,7 @@ class Session:
             work.tasks,
             work.price_msat,
             self._clock.now() + work.deadline,
-            work_key(work.program, work.shared, work.mapped),
+            work_key(work.program, work.shared, work.mapped, {}),
             shared,
             mapped,
             work.replicas,

@@ -53,7 +53,9 @@ class Referee:
         if replayed is None:
             self.failed += 1
             return
-        upheld, rejected, distances = [], [], {}
+        upheld: list[str] = []
+        rejected: list[str] = []
+        distances: dict[str, str] = {}
         for claim in case.claims:
             try:
                 apart = distance(await self._opener.open(claim.result), replayed)
