@@ -45,6 +45,7 @@ class Service(Struct, frozen=True, kw_only=True):
         pass_fds: Descriptors it inherits; the stack closes them at its end.
         death_signal: Sent by the kernel should the supervisor die.
         restart: Start it again when it ends.
+        stage: Neighbours of the same stage start together; without one a service starts alone.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Service(Struct, frozen=True, kw_only=True):
     death_signal: int = signal.SIGKILL
     ready_s: float = 30.0
     restart: bool = True
+    stage: str = ""
 
 
 def wrapped(argv: Sequence[str], *, user: str = "", death_signal: int = signal.SIGKILL) -> list[str]:

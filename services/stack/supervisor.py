@@ -31,7 +31,7 @@ TRIES: Final = 3
 class Stack:
     """``async with Stack(settings, services) as stack:`` runs everything and leaves nothing behind.
 
-    Services start in the order given, each when the one before is ready, and stop in the reverse order.
+    Services start in the order given, each stage when the one before is ready, and stop in the reverse order.
     """
 
     def __init__(
@@ -115,12 +115,14 @@ class Stack:
             infrastructure.append(nats_server.service(self.settings))
             self.settings = structs.replace(self.settings, nats_url=nats_server.url(self.settings))
         services = self._services(self.settings) if callable(self._services) else self._services
-        for service in (*infrastructure, *services):
+        for service in infrastructure:
             self._held.callback(_close, service.pass_fds)
-            keeper = Keeper(service, self.settings, self._guard, self._changed)
-            self._keepers.append(keeper)
-            self._group.create_task(keeper.run(), name=service.name)
-            await keeper.first_ready
+        for together in stages((*infrastructure, *services)):
+            started = [Keeper(service, self.settings, self._guard, self._changed) for service in together]
+            self._keepers += started
+            for keeper in started:
+                self._group.create_task(keeper.run(), name=keeper.service.name)
+            await asyncio.gather(*(keeper.first_ready for keeper in started))
 
     async def _stop_all(self) -> None:
         for keeper in reversed(self._keepers):
@@ -223,6 +225,17 @@ class Keeper:
             failing=self._restarts.failing(at=monotonic()),
         )
         self._changed()
+
+
+def stages(services: Sequence[Service]) -> list[list[Service]]:
+    """The services in their order, neighbours of the same stage together."""
+    found: list[list[Service]] = []
+    for service in services:
+        if found and service.stage and found[-1][-1].stage == service.stage:
+            found[-1].append(service)
+        else:
+            found.append([service])
+    return found
 
 
 def environment(settings: Settings) -> Mapping[str, str]:
