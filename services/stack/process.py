@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +18,7 @@ from services.stack.ready import READY_FD
 POLL_S: Final = 0.02
 LOG_BYTES_MAX: Final = 10_000_000
 _CHILD: Final = Path(__file__).with_name("child.py")
+_GUARD: Final = Path(__file__).with_name("guard.py")
 
 #: Answers whether the process with this pid serves already.
 Probe = Callable[[int], Awaitable[bool]]
@@ -44,6 +45,7 @@ class Service(Struct, frozen=True, kw_only=True):
         pass_fds: Descriptors it inherits; the stack closes them at its end.
         death_signal: Sent by the kernel should the supervisor die.
         restart: Start it again when it ends.
+        stage: Neighbours of the same stage start together; without one a service starts alone.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Service(Struct, frozen=True, kw_only=True):
     death_signal: int = signal.SIGKILL
     ready_s: float = 30.0
     restart: bool = True
+    stage: str = ""
 
 
 def wrapped(argv: Sequence[str], *, user: str = "", death_signal: int = signal.SIGKILL) -> list[str]:
@@ -67,7 +70,17 @@ def wrapped(argv: Sequence[str], *, user: str = "", death_signal: int = signal.S
 
 def minimal_environment() -> dict[str, str]:
     """What a child needs to run at all; anything else it is told by name."""
-    kept = ("PATH", "HOME", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
+    kept = (
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "TZ",
+        "VIRTUAL_ENV",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "CUDA_VISIBLE_DEVICES",
+        "JAX_PLATFORMS",
+    )
     return {"LC_ALL": "C.UTF-8"} | {name: os.environ[name] for name in kept if name in os.environ}
 
 
@@ -84,6 +97,10 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.done()
 
     async def wait(self) -> int:
         """Until it ends, and whatever it left in its process group with it; its exit status, negative for a signal."""
@@ -132,6 +149,37 @@ class Child:
 
     def _not_ready(self, reason: str) -> NotReady:
         return NotReady(name=self.service.name, reason=reason, log=self.log, tail=tail(self.log))
+
+
+class Guard:
+    """The process that cleans up should this one be killed; it lives from ``open`` to ``close``."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def open(cls) -> "Guard":
+        return cls(await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(_GUARD), stdin=PIPE, cwd="/"))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def watch(self, child: Child) -> None:
+        self._tell(f"+ {child.pid} {int(child.service.death_signal)}\n")
+
+    def forget(self, child: Child) -> None:
+        self._tell(f"- {child.pid}\n")
+
+    async def close(self) -> None:
+        """Let it end; it still signals what was not forgotten."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode())
 
 
 async def start(service: Service, logs: Path, environment: Mapping[str, str]) -> Child:

@@ -14,18 +14,19 @@ ONE_THREAD: Final = {
 _COMPUTING: Final = frozenset({"referee", "worker"})
 
 
-def role(name: str, *, instance: str | None = None) -> Service:
+def role(name: str, *, instance: str | None = None, stage: str = "") -> Service:
     """The process that plays a role; ``instance`` tells several of them apart."""
     named = () if instance is None else ("--name", instance)
     return Service(
         name=instance or name,
         argv=(sys.executable, "-m", "services.run", name, *named),
+        stage=stage,
         environment=ONE_THREAD if name in _COMPUTING else {},
     )
 
 
 def market_services(*, workers: int = 0) -> tuple[Service, ...]:
     """A whole market with so many workers on this machine."""
-    parts = ("market", "relay", "projector", "referee", "settlement")
-    numbered = (role("worker", instance=f"worker-{number}") for number in range(1, workers + 1))
-    return (*(role(part) for part in parts), *numbered)
+    around = (role(part, stage="around") for part in ("relay", "projector", "referee", "settlement"))
+    numbered = (role("worker", instance=f"worker-{number}", stage="workers") for number in range(1, workers + 1))
+    return (role("market"), *around, *numbered)

@@ -18,7 +18,7 @@ from msgspec import structs
 from domain.errors import Refused
 from services.config import Settings
 from services.stack import nats_server, postgres, state
-from services.stack.process import Child, NotReady, Service, start
+from services.stack.process import Child, Guard, NotReady, Service, start
 from services.stack.restarts import WINDOW_S, Restarts
 from services.stack.state import ServiceState, StackState
 
@@ -31,7 +31,7 @@ TRIES: Final = 3
 class Stack:
     """``async with Stack(settings, services) as stack:`` runs everything and leaves nothing behind.
 
-    Services start in the order given, each when the one before is ready, and stop in the reverse order.
+    Services start in the order given, each stage when the one before is ready, and stop in the reverse order.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Stack:
     async def __aenter__(self) -> Self:
         self._held.enter_context(state.lock(self.settings))
         try:
+            self._guard = await Guard.open()
             await self._group.__aenter__()
             try:
                 await self._start()
@@ -62,6 +63,7 @@ class Stack:
                 self._changed()
                 await self._stop_all()
                 await self._group.__aexit__(None, None, None)
+                await self._guard.close()
                 raise
         except BaseException:
             self._held.close()
@@ -76,6 +78,7 @@ class Stack:
         try:
             await self.stop()
             await self._group.__aexit__(kind, error, trace)
+            await self._guard.close()
         finally:
             state.forget(self.settings)
             self._held.close()
@@ -112,12 +115,14 @@ class Stack:
             infrastructure.append(nats_server.service(self.settings))
             self.settings = structs.replace(self.settings, nats_url=nats_server.url(self.settings))
         services = self._services(self.settings) if callable(self._services) else self._services
-        for service in (*infrastructure, *services):
+        for service in infrastructure:
             self._held.callback(_close, service.pass_fds)
-            keeper = Keeper(service, self.settings, self._changed)
-            self._keepers.append(keeper)
-            self._group.create_task(keeper.run(), name=service.name)
-            await keeper.first_ready
+        for together in stages((*infrastructure, *services)):
+            started = [Keeper(service, self.settings, self._guard, self._changed) for service in together]
+            self._keepers += started
+            for keeper in started:
+                self._group.create_task(keeper.run(), name=keeper.service.name)
+            await asyncio.gather(*(keeper.first_ready for keeper in started))
 
     async def _stop_all(self) -> None:
         for keeper in reversed(self._keepers):
@@ -132,11 +137,12 @@ class Stack:
 class Keeper:
     """Keeps one service running until told to stop."""
 
-    def __init__(self, service: Service, settings: Settings, changed: Callable[[], None]) -> None:
+    def __init__(self, service: Service, settings: Settings, guard: Guard, changed: Callable[[], None]) -> None:
         self.service = service
         self.state = ServiceState(name=service.name, state="starting", since=state.now())
         self.first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settings = settings
+        self._guard = guard
         self._changed = changed
         self._restarts = Restarts()
         self._stopping = asyncio.Event()
@@ -160,8 +166,6 @@ class Keeper:
                 raise
             self.first_ready.set_exception(error)  # to whoever waits for the start
         finally:
-            if self._recovery is not None:
-                self._recovery.cancel()
             self._set("stopped", pid=None)
             self._stopped.set()
 
@@ -170,6 +174,7 @@ class Keeper:
         self._stopping.set()
         if self._child is not None:
             await self._child.stop()
+            self._guard.forget(self._child)
         await self._stopped.wait()
 
     async def _live(self) -> None:
@@ -177,10 +182,21 @@ class Keeper:
         if self.service.prepare is not None:
             await self.service.prepare()
         child = self._child = await start(self.service, self._settings.logs, environment(self._settings))
+        self._guard.watch(child)
         self._set("starting", pid=child.pid)
-        if self._stopping.is_set():  # told while it was being started
-            await child.stop()
-            return
+        try:
+            if self._stopping.is_set():  # told while it was being started
+                await child.stop()
+            else:
+                await self._serve(child)
+        finally:
+            if child.ended:
+                self._guard.forget(child)
+            if self._recovery is not None:
+                self._recovery.cancel()
+
+    async def _serve(self, child: Child) -> None:
+        """From a start to the end, readiness between them."""
         try:
             await child.until_ready()
         except NotReady as error:
@@ -196,8 +212,6 @@ class Keeper:
         if not self.first_ready.done():
             self.first_ready.set_result(None)
         code = await child.wait()
-        if self._recovery is not None:
-            self._recovery.cancel()
         if not self._stopping.is_set():
             log.warning("service ended", service=self.service.name, status=code, pid=child.pid)
 
@@ -211,6 +225,17 @@ class Keeper:
             failing=self._restarts.failing(at=monotonic()),
         )
         self._changed()
+
+
+def stages(services: Sequence[Service]) -> list[list[Service]]:
+    """The services in their order, neighbours of the same stage together."""
+    found: list[list[Service]] = []
+    for service in services:
+        if found and service.stage and found[-1][-1].stage == service.stage:
+            found[-1].append(service)
+        else:
+            found.append([service])
+    return found
 
 
 def environment(settings: Settings) -> Mapping[str, str]:

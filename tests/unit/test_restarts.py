@@ -1,6 +1,9 @@
-"""When a dead service is started again."""
+"""When a dead service is started again, and which services start together."""
 
+from services.stack.process import Service
 from services.stack.restarts import DEATHS_MAX, HEALTHY_S, LONGEST_S, WINDOW_S, Restarts
+from services.stack.roles import market_services
+from services.stack.supervisor import stages
 
 
 def test_delay_doubles_up_to_five_seconds_while_a_service_keeps_dying() -> None:
@@ -24,3 +27,10 @@ def test_service_is_failing_when_it_died_ten_times_within_a_minute() -> None:
         restarts.died(at=float(second), after_s=0.1)
     assert restarts.failing(at=10.0)
     assert not restarts.failing(at=WINDOW_S + 1)
+
+
+def test_services_of_one_stage_start_together_and_others_alone() -> None:
+    alone = [Service(name=name, argv=("/bin/true",)) for name in "ab"]
+    assert [[service.name for service in stage] for stage in stages(alone)] == [["a"], ["b"]]
+    names = [[service.name for service in stage] for stage in stages(market_services(workers=2))]
+    assert names == [["market"], ["relay", "projector", "referee", "settlement"], ["worker-1", "worker-2"]]
