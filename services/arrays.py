@@ -1,4 +1,4 @@
-"""Named arrays as bytes and back, in the safetensors form: no code can hide in it, and the same arrays give the same bytes."""
+"""Named arrays as bytes and back, as safetensors: no code can hide there, and the same arrays give the same bytes."""
 
 import math
 from collections.abc import Mapping

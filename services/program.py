@@ -40,7 +40,7 @@ def export_program(
 
     traced = jax.jit(task)
     # Source locations would put this machine's paths into the program, and give every copy of it another address.
-    before = jax.config.jax_traceback_in_locations_limit
+    before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
         exported = jax.export.export(traced, platforms=tuple(platforms))(_shapes(shared), _shapes(row))

@@ -37,8 +37,8 @@ def sweep(shared: dict[str, jax.Array], row: dict[str, jax.Array], *, steps: int
         row: A ``Point``.
         steps: A multiple of ``REPORT``, fixed when the program is exported.
     Returns:
-        ``validation_accuracy`` and ``test_accuracy`` in 0 to 1, ``loss`` on the training set at the end, all scalar
-        float32; ``losses``, the mean of each ``REPORT`` steps; ``weights``, all weights and biases in one float32 vector.
+        Float32 scalars ``validation_accuracy`` and ``test_accuracy`` in 0 to 1, ``loss`` on the training set at the
+        end; ``losses``, the mean of each ``REPORT`` steps; ``weights``, weights and biases as one float32 vector.
     Source: I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2.
     """
     images, labels = shared["train_x"], shared["train_y"]

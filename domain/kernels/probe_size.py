@@ -6,8 +6,8 @@ from typing import Final
 SIDE: Final = 512
 PRODUCTS: Final = 16
 #: Float32 numbers that each pass reads and writes: more than a core's own caches hold.
-NUMBERS: Final = 16 << 20
-PASSES: Final = 4
+NUMBERS: Final = 8 << 20
+PASSES: Final = 8
 
 FLOPS: Final = 2 * SIDE**3 * PRODUCTS
 BYTES: Final = 2 * 4 * NUMBERS * PASSES

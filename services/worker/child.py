@@ -47,7 +47,7 @@ class Child:
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "services.worker.sandbox", str(os.getpid())],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
@@ -60,7 +60,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return int(self._process.pid)
 
     @property
     def alive(self) -> bool:
@@ -79,6 +79,13 @@ class Child:
                 raise Lost("crash", "the sandbox did not say that it is ready")
             self.applied = answer.applied
             self._idle_mb = self._memory_mb()
+
+    def progress(self) -> int:
+        """Number, in its batch, of the task that was begun last; the sandbox wrote it, so it may be anything."""
+        try:
+            return int.from_bytes((self.directory / frames.PROGRESS).read_bytes(), sys.byteorder)
+        except OSError:
+            return 0
 
     async def send(self, *messages: Request) -> None:
         """Write to the sandbox; that it is gone shows when reading."""

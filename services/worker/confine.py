@@ -98,7 +98,7 @@ def _leave_network() -> bool:
     libc = _libc()
     if libc is None:
         return False
-    return libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
+    return any(libc.unshare(flags) == 0 for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET))
 
 
 def _drop_capabilities() -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, overload
 
 import psutil
 from msgspec import Struct
@@ -140,6 +140,7 @@ class Executor:
     ) -> AsyncIterator[Outcome]:
         """Run ``program`` on each of ``tasks``, and yield their outcomes in order, each as it is known.
 
+        A result of less than ``sandbox.HOLD_S`` of work may wait for the task after it.
         Leaving the iterator early, or being cancelled, ends the sandbox in the middle of its task.
 
         Args:
@@ -150,20 +151,24 @@ class Executor:
             Corrupt: The sandbox does not start on this machine.
         """
         bounds = limits or self._limits
-        blobs = {hashlib.sha256(blob).digest(): blob for blob in (program, shared, mapped) if blob is not None}
-        left = deque(tasks)
+        blobs = {_address(blob): blob for blob in (program, shared, mapped) if blob is not None}
+        left, doomed = deque(tasks), dict[int, Failure]()
         async with self._lock:
             while left:
+                if left[0] in doomed:
+                    yield doomed[left.popleft()]
+                    continue
                 child = await self._ready()
-                batch = _Batch(child, blobs, left, bounds, self._compile_s)
+                part = tuple(left)[: next((at for at, task in enumerate(left) if task in doomed), len(left))]
+                batch = _Batch(child, blobs, part, bounds, self._compile_s)
                 try:
-                    await child.send(_request(program, shared, mapped, left, bounds, self._compile_s, self._threads))
-                    while left:
+                    await child.send(_request(program, shared, mapped, part, bounds, self._compile_s, self._threads))
+                    while batch.left:
                         for outcome in await batch.outcomes():
+                            left.popleft()
                             yield outcome
                 except Lost as lost:
-                    for outcome in batch.lost(lost):
-                        yield outcome
+                    doomed |= batch.lost(lost)
                 finally:
                     if not batch.ended:
                         await self._end()
@@ -194,20 +199,21 @@ class Executor:
 
 
 class _Batch:
-    """What is left of a batch on one sandbox; ``left`` is the caller's and shrinks as outcomes are known."""
+    """Tasks that one sandbox is asked to run; ``left`` are those whose outcome is not known yet."""
 
     def __init__(
-        self, child: Child, blobs: Mapping[bytes, bytes], left: deque[int], limits: Limits, compile_s: float
+        self, child: Child, blobs: Mapping[bytes, bytes], tasks: Sequence[int], limits: Limits, compile_s: float
     ) -> None:
+        self.left = deque(tasks)
+        self.ended = False
+        self._tasks = tasks
         self._child = child
         self._blobs = blobs
-        self._left = left
         self._limits = limits
         self._compile_s = compile_s
         self._answered = False
         self._began = False
         self._fresh = not child.used
-        self.ended = False
         child.used = True
 
     async def outcomes(self) -> list[Outcome]:
@@ -237,26 +243,41 @@ class _Batch:
                     outcomes += self._fail_all(answer.reason, answer.detail)
                 case _:
                     raise Lost("crash", f"the sandbox answered out of turn: {type(answer).__name__}")
-        self.ended = not self._left
+        self.ended = not self.left
         return outcomes
 
-    def lost(self, lost: Lost) -> list[Outcome]:
-        """What the loss of the sandbox means: one task failed or, before the first one, all of them."""
+    def lost(self, lost: Lost) -> dict[int, Failure]:
+        """What the loss of the sandbox means: one task failed or, before the first one began, all of them.
+
+        Tasks before the failed one whose results were still under way are not named: they run again.
+        """
         if self._began:
-            return [Failure(self._left.popleft(), lost.reason, lost.detail)]
-        if lost.reason == "crash" and not self._answered and not self._fresh:
-            return []  # it died between two batches, which is not this one's doing
-        return self._fail_all(lost.reason, lost.detail)
+            number = self._child.progress()
+            task = self._tasks[number] if number < len(self._tasks) else self.left[0]
+            blamed = [task if task in self.left else self.left[0]]
+        elif lost.reason == "crash" and not self._answered and not self._fresh:
+            blamed = []  # it died between two batches, which is not this one's doing
+        else:
+            blamed = list(self.left)
+        return {task: Failure(task, lost.reason, lost.detail) for task in blamed}
 
     def _take(self, task: int) -> None:
-        if not self._left or self._left[0] != task:
+        if not self.left or self.left[0] != task:
             raise Lost("crash", "the sandbox answered out of turn")
-        self._left.popleft()
+        self.left.popleft()
 
     def _fail_all(self, reason: FailureReason, detail: str) -> list[Outcome]:
-        failed: list[Outcome] = [Failure(task, reason, detail) for task in self._left]
-        self._left.clear()
+        failed: list[Outcome] = [Failure(task, reason, detail) for task in self.left]
+        self.left.clear()
         return failed
+
+
+@overload
+def _address(blob: bytes) -> bytes: ...
+@overload
+def _address(blob: bytes | None) -> bytes | None: ...
+def _address(blob: bytes | None) -> bytes | None:
+    return None if blob is None else hashlib.sha256(blob).digest()
 
 
 def _request(
@@ -270,5 +291,4 @@ def _request(
 ) -> frames.Run:
     cores = threads or psutil.cpu_count() or 1
     cpu_s = int((compile_s + limits.wall_s * len(tasks)) * cores) + 1
-    named = (hashlib.sha256(blob).digest() if blob is not None else None for blob in (shared, mapped))
-    return frames.Run(hashlib.sha256(program).digest(), *named, tuple(tasks), limits.memory_mb, cpu_s)
+    return frames.Run(_address(program), _address(shared), _address(mapped), tuple(tasks), limits.memory_mb, cpu_s)

@@ -20,6 +20,10 @@ DETAIL_MAX: Final = 2000
 
 LENGTH: Final = Layout("<I")
 
+#: File in the sandbox's directory that holds the number, in its batch, of the task being run.
+PROGRESS: Final = "progress"
+PROGRESS_BYTES: Final = 4
+
 _OUT_OF_MEMORY: Final = ("out of memory", "resource_exhausted", "bad_alloc", "cannot allocate memory")
 
 
@@ -95,8 +99,8 @@ Request = Run | Load | Export
 Answer = Ready | Need | Began | Done | Broke | Refusal | Exported
 
 _encoder = msgspec.msgpack.Encoder()
-_requests = msgspec.msgpack.Decoder(Request)
-_answers = msgspec.msgpack.Decoder(Answer)
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
 class BadFrame(Exception):

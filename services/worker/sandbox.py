@@ -4,6 +4,8 @@ Started by ``Executor`` as ``python -I -m services.worker.sandbox <pid of the wo
 """
 
 import hashlib
+import math
+import mmap
 import os
 import socket
 import sys
@@ -23,6 +25,10 @@ from services.worker.frames import Began, Broke, Done, Export, Exported, Load, N
 #: Programs and sets of inputs that are kept ready.
 PROGRAMS_MAX: Final = 16
 INPUTS_MAX: Final = 8
+#: What the arrays of one result may take together; the rest of a blob is for their names.
+RESULT_BYTES_MAX: Final = BLOB_BYTES_MAX - (1 << 20)
+#: How long the results of short tasks wait for company on their way to the worker, in seconds.
+HOLD_S: Final = 0.0005
 
 
 class Unfit(Exception):
@@ -69,7 +75,12 @@ class Program:
             inputs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in exported.in_avals]
             (shared, row), named = jax.tree.unflatten(exported.in_tree, inputs)
             self._expected = _shapes(shared), _shapes(row)
+            bytes_out = sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in exported.out_avals)
+            if bytes_out > RESULT_BYTES_MAX:
+                raise Unfit("inadmissible", f"a result of {bytes_out} bytes is larger than a blob may be")
             self._compiled = jax.jit(exported.call).lower(shared, row, **named).compile()
+        except Unfit:
+            raise
         except Exception as error:  # jax raises whatever it likes on bytes that it did not write
             raise Unfit(_reason(error, "inadmissible"), _last_words(error)) from error
 
@@ -82,8 +93,6 @@ class Program:
 
     def __call__(self, shared: dict[str, Any], row: dict[str, Any]) -> bytes:
         outputs = self._compiled(shared, row)
-        if sum(array.nbytes for array in outputs.values()) > BLOB_BYTES_MAX - (1 << 20):
-            raise MemoryError("the result is larger than a blob may be")
         return pack({name: np.asarray(array) for name, array in outputs.items()})
 
 
@@ -100,6 +109,7 @@ class Sandbox:
         self._programs = Kept(PROGRAMS_MAX)
         self._inputs = Kept(INPUTS_MAX)
         self._idle_bytes = idle_bytes
+        self._progress = _progress()
 
     def serve(self) -> None:
         """Answer requests in order."""
@@ -115,22 +125,28 @@ class Sandbox:
                 self._send(Refusal(unfit.reason, _last_words(unfit)))
 
     def _run(self, run: Run) -> None:
-        began = time.perf_counter()
+        clock = time.perf_counter
+        began = clock()
         if self._idle_bytes:
             allowance = (run.memory_mb + confine.COMPILER_MB) << 20
             confine.limit_memory(self._idle_bytes + allowance)
         confine.limit_processor(run.cpu_s)
         program, shared, mapped = self._prepare(run)
-        self._send(Began(time.perf_counter() - began))
-        send, clock = self._channel.sendall, time.perf_counter
-        for task in run.tasks:
+        self._send(Began(clock() - began))
+        held, flushed = bytearray(), clock()
+        for number, task in enumerate(run.tasks):
+            self._progress[0] = number
             began = clock()
             try:
                 result = program(shared, {name: array[task] for name, array in mapped.items()})
             except Exception as error:
-                send(frames.frame(Broke(task, _reason(error, "crash"), _last_words(error))))
+                held += frames.frame(Broke(task, _reason(error, "crash"), _last_words(error)))
             else:
-                send(frames.frame(Done(task, result, clock() - began)))
+                held += frames.frame(Done(task, result, clock() - began))
+            if clock() - flushed > HOLD_S:
+                self._channel.sendall(held)
+                held, flushed = bytearray(), clock()
+        self._channel.sendall(held)
 
     def _prepare(self, run: Run) -> tuple[Program, dict[str, Any], dict[str, Any]]:
         """Program and inputs, compiled, in memory and fit for each other; what is missing is asked for."""
@@ -216,6 +232,14 @@ def _warm_up() -> None:
     jax.config.update("jax_enable_x64", True)  # a program's types are its own; without this its float64 inputs shrink
     one = {"x": np.float32(1)}
     Program(export_program(lambda shared, row: row, None, one, ("cpu", "cuda", "tpu")))({}, one)
+
+
+def _progress() -> "memoryview[int]":
+    """Where the worker reads which task of the batch is being run, should this process not live to say it."""
+    with open(frames.PROGRESS, "w+b") as file:
+        file.write(bytes(frames.PROGRESS_BYTES))
+        file.flush()
+        return memoryview(mmap.mmap(file.fileno(), frames.PROGRESS_BYTES)).cast("I")
 
 
 def _channel() -> socket.socket:
