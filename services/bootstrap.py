@@ -10,7 +10,6 @@ from pathlib import Path
 import nats.errors
 import nats.js.errors
 import structlog
-from msgspec import Struct
 from nats.aio.client import Client
 
 from domain.blobs import address_of
@@ -21,6 +20,7 @@ from services.bus import wire
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
 from services.bus.client import Commander, RefusedByMarket
 from services.bus.connect import connect
+from services.bus.consume import Consumer
 from services.bus.link import Link
 from services.bus.relay import Relay
 from services.bus.status import serve_status
@@ -34,11 +34,13 @@ from services.ports import Record, Stored, SystemClock
 from services.projections.runner import Projector
 from services.referee.agent import Referee
 from services.settlement.faucet import Faucet, draw
+from services.stack.nats_server import role_key
 from services.stack.permissions import inbox
 from services.stack.ready import announce_ready
 from services.worker import device
 from services.worker.agent import Agent
 from services.worker.executor import Executor
+from services.worker.options import WorkerOptions
 
 log = structlog.get_logger()
 
@@ -51,7 +53,7 @@ def operator(settings: Settings) -> str:
 def wires(settings: Settings, role: str, name: str) -> Callable[[], Awaitable[wire.Wire]]:
     """A maker of hot-loop connections in this role."""
     assert settings.nats_url is not None, "the stack is up before its services"
-    url, who = settings.nats_url, party(settings, role)
+    url, who = settings.nats_url, party(settings, role_key(role))
     return lambda: wire.connect(url, party=who, inbox_prefix=inbox(role), name=name)
 
 
@@ -132,7 +134,7 @@ async def run_referee(settings: Settings, name: str) -> None:
     async with (
         await connect(settings, "party", name=name) as client,
         commander(settings, party(settings, "referee")) as market,
-        Executor(home / "sandbox") as executor,
+        Executor(_folder(home / "sandbox")) as executor,
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
@@ -155,32 +157,13 @@ async def run_settlement(settings: Settings, name: str) -> None:
         await asyncio.Event().wait()
 
 
-class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """What a worker's owner decides.
-
-    Attributes:
-        price_msat: The least it takes for a task.
-        slots: Tasks of one lease. lanes: Leases in work at a time.
-        stake_msat: Drawn from the faucet at the first registration.
-        substitutes: Files that are run instead of the programs in these files: plays a dishonest worker.
-    """
-
-    price_msat: int
-    slots: int = 64
-    lanes: int = 2
-    memory_mb: int = 2048
-    stake_msat: int = 0
-    measure: bool = True
-    substitutes: dict[str, str] = {}
-
-
 async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> None:
     """Leases in, results out, until SIGTERM or SIGINT."""
     home = settings.home / "workers" / name
     async with (
         await connect(settings, "party", name=name) as client,
         commander(settings, party(settings, name)) as market,
-        Executor(home / "sandbox") as executor,
+        Executor(_folder(home / "sandbox")) as executor,
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
@@ -232,3 +215,8 @@ async def keep_bucket(client: Client) -> None:
             await ensure_bucket(client)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             log.warning("the blob bucket cannot be made", error=type(error).__name__)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -13,6 +13,7 @@ import uvloop
 
 from services import bootstrap, config, logs
 from services.config import Settings
+from services.worker.options import WorkerOptions
 
 log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ def main() -> None:
     logs.configure(settings, name)
     gc.freeze()
     if arguments.role == "worker":
-        options = msgspec.json.decode(arguments.options, type=bootstrap.WorkerOptions)
+        options = msgspec.json.decode(arguments.options, type=WorkerOptions)
         uvloop.run(bootstrap.run_worker(settings, name, options))
     else:
         uvloop.run(serve(arguments.role, settings, name))

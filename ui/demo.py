@@ -1,14 +1,12 @@
 """``pasar demo``: a market on this machine, a real job on it, a cheat who is caught, and the books afterwards."""
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from domain.blobs import BlobRef
@@ -21,8 +19,6 @@ from domain.events import (
     StakeSlashed,
     TaskAssigned,
 )
-from services import bootstrap
-from services.bootstrap import WorkerOptions
 from services.client.session import Session, follow, read, session
 from services.config import Settings
 from services.keys import party
@@ -30,6 +26,7 @@ from services.ledger.reader import LogReader
 from services.stack.process import Service
 from services.stack.roles import market_services, worker
 from services.stack.supervisor import Stack
+from services.worker.options import WorkerOptions
 from ui import sweep
 
 #: How the demo's three workers are called; the last one cuts corners.
@@ -235,4 +232,4 @@ class demo_stack:  # noqa: N801  used like the context manager that it is
         options = WorkerOptions(
             price_msat=sweep.PRICE_MSAT, slots=LEASE, stake_msat=WORKER_STAKE_MSAT, substitutes=substitutes
         )
-        return worker(name, msgspec.json.encode(options).decode(), prepare=exported)
+        return worker(name, options, prepare=exported)

@@ -29,5 +29,5 @@ async def serve_status(client: Client, role: str, name: str, status: Status) -> 
         metadata={"name": name},
         stats_handler=lambda _: status(),
     )
-    await service.add_endpoint(name="status", subject=f"pasar.status.{role}.{name}", handler=answer)
+    await service.add_endpoint(name="status", subject=f"$SRV.STATUS.pasar-{role}.{name}", handler=answer)
     return service

@@ -1,9 +1,13 @@
 """The market's own processes, in the order in which they start."""
 
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
+
 from services.stack.process import Service
+from services.worker.options import WorkerOptions
 
 #: One thread a process: the machine's cores belong to the workers' tasks, not to a pool inside each of them.
 ONE_THREAD: Final = {
@@ -11,22 +15,37 @@ ONE_THREAD: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-_COMPUTING: Final = frozenset({"referee", "worker"})
+#: What needs the market starts with it, together.
+AROUND: Final = "around"
+#: Enough for a few hundred tasks of the demo's kind.
+STAKE_MSAT: Final = 1_000_000
 
 
-def role(name: str, *, instance: str | None = None, stage: str = "") -> Service:
-    """The process that plays a role; ``instance`` tells several of them apart."""
-    named = () if instance is None else ("--name", instance)
+def role(name: str) -> Service:
+    """The process that plays one of the market's own roles."""
     return Service(
-        name=instance or name,
-        argv=(sys.executable, "-m", "services.run", name, *named),
-        stage=stage,
-        environment=ONE_THREAD if name in _COMPUTING else {},
+        name=name,
+        argv=(sys.executable, "-m", "services.run", name),
+        stage="" if name == "market" else AROUND,
+        environment=ONE_THREAD if name == "referee" else {},
+    )
+
+
+def worker(name: str, options: WorkerOptions, *, prepare: Callable[[], Awaitable[None]] | None = None) -> Service:
+    """A worker on this machine, as the party called ``name``."""
+    encoded = msgspec.json.encode(options).decode()
+    return Service(
+        name=name,
+        argv=(sys.executable, "-m", "services.run", "worker", "--name", name, "--options", encoded),
+        stage=AROUND,
+        environment=ONE_THREAD,
+        prepare=prepare,
+        ready_s=120,
     )
 
 
 def market_services(*, workers: int = 0) -> tuple[Service, ...]:
     """A whole market with so many workers on this machine."""
-    around = (role(part, stage="around") for part in ("relay", "projector", "referee", "settlement"))
-    numbered = (role("worker", instance=f"worker-{number}", stage="workers") for number in range(1, workers + 1))
-    return (role("market"), *around, *numbered)
+    options = WorkerOptions(price_msat=1_000, stake_msat=STAKE_MSAT)
+    numbered = (worker(f"worker-{number}", options) for number in range(1, workers + 1))
+    return (*map(role, ("market", "relay", "projector", "referee", "settlement")), *numbered)
