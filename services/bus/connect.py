@@ -68,6 +68,7 @@ class Connection(Client):
         """As the library's, and it waits until the server has taken the subscription or refused it."""
         subscription = await super().subscribe(subject, *args, **options)
         if self.is_connected:
+            await self._flush_pending(force_flush=True)  # `flush` writes its PING past what is still pending
             await self.flush()
         if self._refused_subscriptions[subject.lower()]:
             self._refused_subscriptions[subject.lower()] -= 1

