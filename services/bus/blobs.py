@@ -6,9 +6,12 @@ first.
 """
 
 import asyncio
+import base64
+import json
 import os
 import secrets
 from collections import OrderedDict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nats.errors
@@ -16,7 +19,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, StorageType
 from nats.js.object_store import ObjectStore
 
 from domain.blobs import BLOB_BYTES_MAX, BlobRef, address_of, commit_to, digest_of
@@ -144,11 +147,33 @@ class BucketBlobs:
         try:
             await bucket.get_info(name)
         except nats.js.errors.ObjectNotFoundError:
-            options = ObjectMetaOptions(max_chunk_size=CHUNK_BYTES)
-            await bucket.put(name, stored, meta=ObjectMeta(name=name, options=options))
+            await self._publish(name, stored)
         if len(self._known) > 10_000:
             self._known.clear()
         self._known.add(address)
+
+    async def _publish(self, name: str, stored: bytes) -> None:
+        """Chunks first, then the object's entry (ADR-20).
+
+        The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named by its
+        content never has to be replaced.
+        """
+        stream, nuid = self._client.jetstream(timeout=10), secrets.token_hex(11)
+        chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
+        for chunk in chunks:
+            await stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk)
+        entry = ObjectInfo(
+            name=name,
+            bucket=BUCKET,
+            nuid=nuid,
+            size=len(stored),
+            chunks=len(chunks),
+            digest="SHA-256=" + base64.urlsafe_b64encode(digest_of(stored)).decode(),
+            options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES),
+            mtime=datetime.now(UTC).isoformat(),
+        )
+        subject = f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+        await stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers={"Nats-Rollup": "sub"})
 
     async def _download(self, address: str) -> bytes | None:
         try:

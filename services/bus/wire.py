@@ -15,7 +15,7 @@ import itertools
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from services.keys import Party
@@ -129,9 +129,8 @@ class Wire(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------------------------ asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_MAX)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_MAX)
 
     def pause_writing(self) -> None:
         self._writable.clear()

@@ -62,7 +62,6 @@ _BLOBS: Final = (
     *_get("OBJ_blobs"),
     "$O.blobs.>",
     "$JS.API.CONSUMER.DELETE.OBJ_blobs.>",
-    "$JS.API.STREAM.PURGE.OBJ_blobs",  # the client library purges an object's old chunks when it is put again
     "pasar.blobs.want.>",
 )
 _PARTY: Final = Role(
