@@ -13,7 +13,6 @@ from eventsourcing.persistence import IntegrityError, OperationalError
 from domain.errors import Unavailable
 from services.ledger.errors import LogLost, translated
 from services.ledger.log import Log
-from services.ledger.reader import LogReader
 from services.ledger.schema import SCHEMA, SQL
 from services.ports import Record, Stored, SystemClock
 
@@ -55,14 +54,14 @@ class BackgroundLog:
         return self._call(append)
 
     def head(self) -> int:
-        return self._call(lambda: self._reader.head())
+        return self._call(lambda: self._log.reader.head())
 
     def select(self, after: int, upto: int, names: Sequence[str], limit: int) -> list[Stored]:
-        return self._call(lambda: self._reader.select(after, upto, names, limit))
+        return self._call(lambda: self._log.reader.select(after, upto, names, limit))
 
     def stream(self, stream: bytes, *, after: int, upto: int, newest_first: bool, limit: int | None) -> list[Stored]:
         return self._call(
-            lambda: self._reader.stream(stream, after=after, upto=upto, newest_first=newest_first, limit=limit)
+            lambda: self._log.reader.stream(stream, after=after, upto=upto, newest_first=newest_first, limit=limit)
         )
 
     def insert_snapshots(self, snapshots: Sequence[tuple[UUID, int, str, bytes]]) -> None:
@@ -119,16 +118,15 @@ class BackgroundLog:
 
     async def _serve(self, ready: "Future[None]") -> None:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        settings = {"search_path": self._schema, "application_name": "pasar snapshots"}
         try:
             self._log = await Log.open(
                 self._url, clock=SystemClock(), schema=self._schema, on_commit=lambda *_: self._wake()
             )
+            self._pool = await asyncpg.create_pool(self._url, min_size=0, max_size=2, server_settings=settings)
         except BaseException as error:
             ready.set_exception(error)
             return
-        settings = {"search_path": self._schema}
-        self._reader = await LogReader.open(self._url, schema=self._schema)
-        self._pool = await asyncpg.create_pool(self._url, min_size=0, max_size=2, server_settings=settings)
         ready.set_result(None)
         try:
             async with asyncio.TaskGroup() as group:
@@ -139,7 +137,6 @@ class BackgroundLog:
         finally:
             self._running = False
             await self._log.close()
-            await self._reader.close()
             await self._pool.close()
 
     async def _watch(self) -> None:
@@ -147,7 +144,7 @@ class BackgroundLog:
         seen = 0
         while True:
             await asyncio.sleep(POLL_S)
-            if self._listeners and (head := await self._reader.head()) != seen:
+            if self._listeners and (head := await self._log.reader.head()) != seen:
                 seen = head
                 self._wake()
 

@@ -55,7 +55,7 @@ class Log:
         self.commits = 0
         self.conflicts = 0
         self._connection = connection
-        self._reader = reader
+        self.reader = reader
         self._clock = clock
         self._exclusive = exclusive
         self._on_commit = on_commit
@@ -238,16 +238,16 @@ class Log:
 
     async def read(self, after: int, limit: int) -> list[Stored]:
         """Up to ``limit`` events behind position ``after``, in order."""
-        return await self._reader.read(after, limit)
+        return await self.reader.read(after, limit)
 
     async def head(self) -> int:
         """The last position in the database, whoever wrote it."""
-        return await self._reader.head()
+        return await self.reader.head()
 
     async def close(self) -> None:
         """Refuse what still waits and let go of the database; cancel ``run`` first."""
         self._fail("the log is closed")
-        await self._reader.close()
+        await self.reader.close()
         await self._connection.close(timeout=5)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.domain import Aggregate, event
@@ -153,3 +154,24 @@ def test_application_raises_operational_error_when_it_is_closed(application: App
     application.close()
     with pytest.raises(OperationalError, match="closed"):
         application.recorder.max_notification_id()
+
+
+def test_application_raises_operational_error_when_the_database_ends_its_connection(
+    application: Application[UUID], database_url: str
+) -> None:
+    async def end_connections() -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pasar%'"
+        )
+        await connection.close()
+
+    application.save(Recorded(uuid4(), 1, FUNDED, META))
+    asyncio.run(end_connections())
+    with pytest.raises(OperationalError):
+        application.save(Recorded(uuid4(), 1, FUNDED, META))
+    with pytest.raises(OperationalError):
+        application.save(Recorded(uuid4(), 1, FUNDED, META))
+    application.close()
+    with Application[UUID](environment(database_url)) as again:
+        assert again.recorder.max_notification_id() == 1

@@ -10,6 +10,7 @@ from services.ledger.merkle import (
     CompactRange,
     Tree,
     hash_leaf,
+    hash_node,
     leaf,
     leaves,
     verify_consistency,
@@ -59,6 +60,16 @@ def test_verifier_refuses_leaves_and_sizes_that_do_not_exist() -> None:
     assert not verify_consistency(9, 8, [], tree.root(), tree.root())
     assert not verify_consistency(3, 8, [], tree.root(3), tree.root())
     assert not verify_consistency(4, 8, [], tree.root(4), tree.root(4))
+
+
+def test_verifier_refuses_a_proof_that_adds_up_and_is_too_long() -> None:
+    first, second, third, fourth = LEAVES[:4]
+    assert not verify_inclusion(first, 0, 1, [second], hash_node(second, first))
+    left, extra = hash_node(first, second), LEAVES[7]
+    proof = [third, fourth, left]
+    old_root, root = hash_node(left, third), hash_node(left, hash_node(third, fourth))
+    assert verify_consistency(3, 4, proof, old_root, root)
+    assert not verify_consistency(3, 4, [*proof, extra], hash_node(extra, old_root), hash_node(extra, root))
 
 
 def test_every_log_begins_with_the_empty_one_and_with_itself() -> None:
