@@ -13,7 +13,7 @@ import structlog
 from nats.aio.client import Client
 
 from domain.blobs import address_of
-from domain.errors import AlreadyRegistered
+from domain.errors import AlreadyCredited, AlreadyRegistered
 from domain.market import Command
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
 from services.bus import wire
@@ -197,9 +197,12 @@ async def _enter_market(market: Commander, client: Client, executor: Executor, o
     except RefusedByMarket as refused:
         if refused.name != AlreadyRegistered.__name__:
             raise
-    else:
-        if options.stake_msat:
-            await draw(client, "stake", market.party.key, options.stake_msat)
+    if options.stake_msat:
+        try:
+            await draw(client, "stake", market.party.key, options.stake_msat, request="first stake", timeout_s=60)
+        except RefusedByMarket as refused:
+            if refused.name != AlreadyCredited.__name__:
+                raise
     items: list[Command] = [PlaceAsk(options.price_msat, options.slots * options.lanes, options.memory_mb)]
     if options.measure:
         flops_per_s, bytes_per_s = await device.measure(executor)

@@ -89,9 +89,9 @@ class Matcher:
         openings = self._openings[terms.job] = Openings()
         self._turn.append(terms.job)
         tasks = self._world.tasks_of[terms.job]
-        for replica in range(terms.replicas):
-            for index, one in enumerate(tasks):
-                if not one.closed and one.slots[replica].phase is task.Phase.OPEN:
+        for index, one in enumerate(tasks):  # a task's replicas together: nobody is paid before the last has committed
+            for slot in one.slots:
+                if not one.closed and slot.phase is task.Phase.OPEN:
                     openings.add(index)
 
     def _reopen(self, job_id: str, index: int) -> None:
@@ -121,7 +121,7 @@ class Matcher:
         world = self._world
         found, holding = world.workers[worker], world.holding(worker)
         assert found.ask is not None, "may_work has looked"
-        most = lease_size(min(slots, found.ask.slots - len(holding.tasks)), openings.count, len(self._parked) + 1)
+        most = lease_size(min(slots, found.ask.slots - holding.running), openings.count, len(self._parked) + 1)
         if terms.stake_msat:
             free_msat = world.stake_of(worker).held_msat - holding.locked_msat
             most = min(most, free_msat // terms.stake_msat)
@@ -164,7 +164,7 @@ class Matcher:
             worker = self._world.workers.get(parked.worker)
             if worker is None or worker.ask is None:
                 continue
-            load = len(self._world.holding(parked.worker).tasks) / worker.ask.slots
+            load = self._world.holding(parked.worker).running / worker.ask.slots
             waiting = Waiting(parked.worker, worker.ask.price_msat, load, parked.slots)
             found.setdefault(waiting, []).append(parked)
         return [(waiting, parked) for waiting in by_merit(found) for parked in found[waiting]]

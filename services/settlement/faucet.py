@@ -3,9 +3,12 @@
 Anyone may ask on ``pasar.faucet``; settlement confirms the deposit with its own key and a reference of its own.
 """
 
+import asyncio
+import hashlib
 import secrets
 
 import msgspec
+import nats.errors
 import structlog
 from msgspec import Struct
 from nats.aio.client import Client
@@ -21,16 +24,18 @@ from services.bus.wire import BusError
 SUBJECT = "pasar.faucet"
 #: The most that one request may draw: one bitcoin.
 DRAW_MAX_MSAT = 100_000_000_000
+_RETRY_S = 0.2
 
 log = structlog.get_logger()
 
 
 class Draw(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Ask the faucet to fund an account."""
+    """Ask the faucet to fund an account; the same ``request`` of the same owner is funded once."""
 
     account: str
     owner: str
     amount_msat: PositiveMsat
+    request: str
 
 
 class TooMuch(Refused):
@@ -65,7 +70,7 @@ class Faucet:
                     "account": draw.account,
                     "owner": draw.owner,
                     "amount_msat": draw.amount_msat,
-                    "reference": secrets.token_hex(16),
+                    "reference": _reference(draw),
                 },
                 ConfirmDeposit,
             )
@@ -80,14 +85,29 @@ class Faucet:
         return reply
 
 
-async def draw(client: Client, account: str, owner: str, amount_msat: int, *, timeout_s: float = 15) -> Reply:
-    """Have the faucet fund an account.
+def _reference(draw: Draw) -> str:
+    return hashlib.sha256(f"pasar/faucet/1 {draw.account} {draw.owner} {draw.request}".encode()).hexdigest()[:32]
 
+
+async def draw(
+    client: Client, account: str, owner: str, amount_msat: int, *, request: str | None = None, timeout_s: float = 15
+) -> Reply:
+    """Have the faucet fund an account; a faucet that is still starting is waited for.
+
+    Args:
+        request: Names the draw, so that it can be repeated without being funded twice.
     Raises:
-        RefusedByMarket: It refused, with the reason.
-        nats.errors.NoRespondersError, TimeoutError: No faucet runs here.
+        RefusedByMarket: It refused, with the reason; ``AlreadyCredited`` if the request was funded before.
+        TimeoutError: No faucet answers here.
     """
-    answer = await client.request(SUBJECT, msgspec.json.encode(Draw(account, owner, amount_msat)), timeout=timeout_s)
+    asked = msgspec.json.encode(Draw(account, owner, amount_msat, request or secrets.token_hex(16)))
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                answer = await client.request(SUBJECT, asked, timeout=timeout_s)
+                break
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(_RETRY_S)
     reply = decode_reply(answer.data)
     if reply.refused:
         raise RefusedByMarket(reply.refused[0])
