@@ -72,7 +72,7 @@ def appoint(world: World, page: Sequence[Stored]) -> None:
     first = next((stored for stored in page if stored.name == _ROLE_GRANTED), None)
     if first is not None:
         world.operator = codec.decode_meta(first.meta, position=first.position).actor
-        world.roles.add(("operator", world.operator))
+        world.roles = {("operator", world.operator)}
 
 
 def _fold(world: World, page: Sequence[Stored]) -> None:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from domain.errors import Corrupt, Unavailable
 from services.ledger import codec
+from services.ledger.errors import LogLost
 from services.ports import Clock, EventLog, Stored, SystemClock
 from services.projections import generations
 from services.projections.generations import PROJECTIONS, TRACK, Generation
@@ -35,6 +36,7 @@ TRANSIENT: Final = (
     OSError,
     TimeoutError,
     Unavailable,
+    LogLost,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -104,8 +106,12 @@ class Projector:
 
     async def caught_up(self, position: int) -> None:
         """Wait until every read model that is not stopped shows the event at ``position``."""
+        await self.until(lambda: bool(self.live) and self._position(position) >= position)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds for this projector."""
         async with self._moved:
-            await self._moved.wait_for(lambda: bool(self.live) and self._position(position) >= position)
+            await self._moved.wait_for(condition)
 
     def status(self) -> dict[str, Any]:
         """How the read models are, for people and supervisors."""
@@ -163,6 +169,7 @@ class Projector:
             poison = self.poisoned.get(name)
             if poison is not None and poison.position <= found.position:
                 del self.poisoned[name]
+        await self._tell()
 
     async def _step(self, connection: asyncpg.Connection) -> bool:
         """Fold one batch.
@@ -182,9 +189,12 @@ class Projector:
             await self._fold(connection, running, see(events, self._decode))
         except Fenced:
             return False
+        await self._tell()
+        return True
+
+    async def _tell(self) -> None:
         async with self._moved:
             self._moved.notify_all()
-        return True
 
     async def _wait(self) -> bool:
         """Wait for news; whether there were any before the time was over."""
@@ -216,7 +226,7 @@ class Projector:
             raise Corrupt(f"the log has a gap behind {position}")
         self._behind = self._behind or len(found) == self._batch_max
         self.head = max(self.head, position + len(found))
-        return found
+        return found or self._take(position)
 
     def _take(self, position: int) -> list[Stored]:
         """What is queued behind ``position``, up to the first gap."""

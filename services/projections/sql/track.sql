@@ -29,3 +29,9 @@ UPDATE read.track SET live = $3 WHERE name = $1 AND generation = $2
 
 -- name: forget
 DELETE FROM read.track WHERE name = $1 AND generation = $2 AND NOT live
+
+-- name: try_alone
+SELECT pg_try_advisory_lock(hashtextextended('pasar rebuild ' || $1, 0))
+
+-- name: exists
+SELECT to_regclass('read.track') IS NOT NULL

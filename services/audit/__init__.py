@@ -1,0 +1,210 @@
+"""Replays the log and checks every invariant on every event; names the first event that breaks each.
+
+The market's own fold is one of the witnesses only: money, assignments, commitments, rulings and actors are checked by
+books that know nothing of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import asyncpg
+from msgspec import Struct
+
+from domain.errors import Corrupt
+from domain.events import AnyEvent
+from domain.market import World
+from services.audit.actors import Actors
+from services.audit.invariant import Broken, Check
+from services.audit.money import Money
+from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
+from services.ledger import codec, merkle
+from services.ledger.schema import SCHEMA
+from services.ports import Stored
+from services.projections.compare import Compared, check
+from services.projections.generations import PROJECTIONS
+from services.replay import History, appoint, undisturbed
+
+Progress = Callable[[int, int], None]
+_HEAD: Final = f"SELECT pos, tree FROM {SCHEMA}.head"
+#: What an event that makes no sense does to code which expects that it does.
+_NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
+
+
+class Violation(Struct, frozen=True):
+    """Attributes:
+    position: Of the event at fault; that of the last one where only the end shows it.
+    """
+
+    position: int
+    event: str
+    what: str
+
+
+class Outcome(Struct):
+    """How one invariant fared; after its first violation it is checked no further."""
+
+    name: str
+    ok: bool = True
+    checked: int = 0
+    first_violation: Violation | None = None
+
+    def broken(self, position: int, event: str, what: str) -> None:
+        if self.ok:
+            self.ok, self.first_violation = False, Violation(position, event, what)
+
+
+class Verdict(Struct, frozen=True):
+    """Attributes:
+    checked: Events that were read.
+    root: Merkle root over them, in hex: it names this very history.
+    """
+
+    ok: bool
+    checked: int
+    root: str
+    invariants: list[Outcome]
+
+
+async def audit(
+    log: History,
+    *,
+    upto: int | None = None,
+    roots: Mapping[int, bytes] | None = None,
+    database_url: str | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Check the log, and the read models if they are given.
+
+    Args:
+        roots: Merkle roots that were published, by number of events; each must be that of the log's beginning.
+        database_url: Where the read models are; they are compared at their own positions.
+        progress: Called with events checked so far and those there are.
+    """
+    head = await log.head()
+    last = head if upto is None else min(upto, head)
+    auditor = _Auditor(roots or {}, last)
+    with undisturbed():
+        try:
+            async for page in log.iterate(0, last):
+                auditor.see(page)
+                if progress is not None:
+                    progress(auditor.position, last)
+        except Corrupt as error:
+            auditor.placed.broken(auditor.position + 1, "", str(error))
+        outcomes = auditor.finish()
+        if database_url is not None:
+            outcomes.append(await _audit_read_models(log, database_url))
+    return Verdict(all(found.ok for found in outcomes), auditor.position, auditor.tree.root.hex(), outcomes)
+
+
+async def stored_root(database_url: str) -> dict[int, bytes]:
+    """The root that the log's head claims, by number of events."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        (row,) = await connection.fetch(_HEAD)
+        return {row["pos"]: merkle.CompactRange(row["pos"], row["tree"]).root}
+    finally:
+        await connection.close()
+
+
+class _Auditor:
+    """The books of one audit."""
+
+    def __init__(self, roots: Mapping[int, bytes], last: int) -> None:
+        self.world, self.tree, self.position = World(""), merkle.CompactRange(), 0
+        self.placed, self.rooted = Outcome("log"), Outcome("merkle")
+        self._versions: dict[bytes, int] = {}
+        self._folds = True
+        self._roots = {size: root for size, root in sorted(roots.items()) if size <= last}
+        invariants = (Money(), PaidForVerified(), BoundBeforeShown(), SlashedByRuling(), OneHolder(), Actors())
+        self._invariants = [(invariant, Outcome(invariant.name)) for invariant in invariants]
+        self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
+        for invariant, outcome in self._invariants:
+            for kind, look in invariant.checks().items():
+                self._routes.setdefault(kind, []).append((look, outcome))
+
+    def see(self, page: Sequence[Stored]) -> None:
+        appoint(self.world, page)
+        self._extend(page)
+        decode, routes, placed = codec.decode, self._routes, self.placed
+        for stored in page:
+            self.position += 1
+            if stored.position != self.position:
+                placed.broken(self.position, stored.name, f"position {stored.position} stands here")
+                raise Corrupt(f"position {self.position} is missing")
+            try:
+                event = decode(stored.name, stored.data, position=stored.position)
+            except Corrupt as error:
+                placed.broken(stored.position, stored.name, str(error))
+                self._folds = False
+                continue
+            self._place(event, stored)
+            for look, outcome in routes.get(type(event), ()):
+                if outcome.ok:
+                    outcome.checked += 1
+                    try:
+                        look(event, stored)
+                    except _NONSENSE as error:
+                        outcome.broken(stored.position, stored.name, _said(error))
+        placed.checked += len(page)
+
+    def _place(self, event: AnyEvent, stored: Stored) -> None:
+        """Check the event's number in its stream, by counting and by the market's own rules."""
+        version = self._versions.get(stored.stream, 0) + 1
+        self._versions[stored.stream] = version
+        if stored.version != version:
+            self.placed.broken(stored.position, stored.name, f"it is number {stored.version} in place of {version}")
+        if not self._folds:
+            return
+        try:
+            self.world.apply(event)
+            _, stream, number = self.world.place(event)
+            if (stream, number) != (stored.stream, stored.version):
+                raise Broken(f"the rules put it elsewhere: stream {stream.hex()}, number {number}")
+        except _NONSENSE as error:
+            self._folds = False
+            self.placed.broken(stored.position, stored.name, f"it does not fit the rules: {_said(error)}")
+
+    def _extend(self, page: Sequence[Stored]) -> None:
+        leaves = list(map(merkle.leaf, page))
+        for size in [size for size in self._roots if self.tree.size < size <= self.tree.size + len(page)]:
+            split = size - self.tree.size
+            self.tree.extend(leaves[:split])
+            del leaves[:split]
+            self._check_root(size)
+        self.tree.extend(leaves)
+
+    def _check_root(self, size: int) -> None:
+        self.rooted.checked += 1
+        if self.tree.root != self._roots[size]:
+            self.rooted.broken(size, "", f"the published root over {size} events is not that of the log")
+
+    def finish(self) -> list[Outcome]:
+        if 0 in self._roots:
+            self.rooted.checked += 1
+        for invariant, outcome in self._invariants:
+            if outcome.ok:
+                try:
+                    invariant.finish()
+                except _NONSENSE as error:
+                    outcome.broken(self.position, "", _said(error))
+        return [self.placed, self.rooted, *(outcome for _, outcome in self._invariants)]
+
+
+async def _audit_read_models(log: History, database_url: str) -> Outcome:
+    outcome = Outcome("read_models")
+    try:
+        compared = await check(log, database_url, PROJECTIONS)
+    except Corrupt as error:
+        outcome.broken(0, "", f"the log cannot be folded again: {error}")
+        return outcome
+    outcome.checked = sum(found.rows for found in compared)
+    wrong: Compared | None = next((found for found in compared if not found.equal), None)
+    if wrong is not None:
+        what = f"{wrong.name} differs from a fresh fold: has {wrong.extra[:1]}, should have {wrong.missing[:1]}"
+        outcome.broken(wrong.position, wrong.name, what)
+    return outcome
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, Broken | Corrupt) else f"{type(error).__name__}: {error}"

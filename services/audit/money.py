@@ -1,0 +1,144 @@
+"""Every msat is somewhere."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from domain.events import (
+    EscrowFreed,
+    EscrowFunded,
+    EscrowRefunded,
+    EscrowReleased,
+    EscrowReserved,
+    JobPosted,
+    StakeDeposited,
+    StakeSlashed,
+    StakeWithdrawn,
+)
+from services.audit.invariant import Broken, Check, Invariant, need
+from services.ports import Stored
+
+
+class Account:
+    """Where one escrow's money is, in msat."""
+
+    __slots__ = ("free", "funded", "refunded", "released", "reserved")
+
+    def __init__(self) -> None:
+        self.funded = self.free = self.reserved = self.released = self.refunded = 0
+
+    def check(self) -> None:
+        if self.free < 0 or self.reserved < 0:
+            raise Broken(f"the escrow has {self.free} msat free and {self.reserved} msat reserved")
+        if self.funded != self.free + self.reserved + self.released + self.refunded:
+            raise Broken(f"of {self.funded} msat funded, {self.free + self.reserved + self.released} msat are left")
+
+
+class Money(Invariant):
+    """Every msat is somewhere: in escrows, in stakes, earned, slashed, or back outside."""
+
+    name = "money"
+
+    def __init__(self) -> None:
+        self.escrows: dict[str, Account] = {}
+        self.terms: dict[str, JobPosted] = {}
+        self.left: dict[str, int] = {}
+        self.stakes: Counter[str] = Counter()
+        self.deposited = self.withdrawn = self.slashed = 0
+
+    def checks(self) -> Mapping[type, Check]:
+        return {
+            JobPosted: self.post,
+            EscrowFunded: self.fund,
+            EscrowReserved: self.reserve,
+            EscrowReleased: self.release,
+            EscrowFreed: self.free,
+            EscrowRefunded: self.refund,
+            StakeDeposited: self.deposit,
+            StakeSlashed: self.slash,
+            StakeWithdrawn: self.withdraw,
+        }
+
+    def post(self, event: JobPosted, stored: Stored) -> None:
+        self.terms[event.job] = event
+
+    def fund(self, event: EscrowFunded, stored: Stored) -> None:
+        account = self.escrows.setdefault(event.escrow, Account())
+        account.funded += event.amount_msat
+        account.free += event.amount_msat
+        account.check()
+
+    def reserve(self, event: EscrowReserved, stored: Stored) -> None:
+        account, terms = self._account(event), self.terms.get(event.job)
+        account.free -= event.amount_msat
+        account.reserved += event.amount_msat
+        account.check()
+        need(terms is not None and event.job not in self.left, "money is reserved once for a job that was posted")
+        assert terms is not None
+        need(terms.escrow == event.escrow, "the job names another escrow")
+        cost_msat = terms.tasks * terms.replicas * terms.price_msat
+        need(event.amount_msat == cost_msat, f"the job costs {cost_msat} msat, {event.amount_msat} are reserved")
+        self.left[event.job] = event.amount_msat
+
+    def release(self, event: EscrowReleased, stored: Stored) -> None:
+        account = self._account(event)
+        account.reserved -= event.amount_msat
+        account.released += event.amount_msat
+        account.check()
+        price_msat = self._spend(event).price_msat
+        if event.amount_msat != price_msat:
+            raise Broken(f"the price is {price_msat} msat, {event.amount_msat} are released")
+
+    def free(self, event: EscrowFreed, stored: Stored) -> None:
+        account = self._account(event)
+        account.reserved -= event.amount_msat
+        account.free += event.amount_msat
+        account.check()
+        self._spend(event)
+
+    def refund(self, event: EscrowRefunded, stored: Stored) -> None:
+        account = self._account(event)
+        account.free -= event.amount_msat
+        account.refunded += event.amount_msat
+        account.check()
+
+    def deposit(self, event: StakeDeposited, stored: Stored) -> None:
+        self.stakes[event.worker] += event.amount_msat
+        self.deposited += event.amount_msat
+
+    def slash(self, event: StakeSlashed, stored: Stored) -> None:
+        self.slashed += event.amount_msat
+        self._take(event)
+
+    def withdraw(self, event: StakeWithdrawn, stored: Stored) -> None:
+        self.withdrawn += event.amount_msat
+        self._take(event)
+
+    def finish(self) -> None:
+        for account in self.escrows.values():
+            account.check()
+        need(min(self.left.values(), default=0) >= 0, "a job was paid more than it reserved")
+        held = self.stakes.total()
+        need(self.deposited == held + self.slashed + self.withdrawn, "the stakes do not add up to what was deposited")
+        by_job: Counter[str] = Counter()
+        for job, left in self.left.items():
+            by_job[self.terms[job].escrow] += left
+        wrong = [key for key, account in self.escrows.items() if account.reserved != by_job[key]]
+        need(not wrong, f"what is reserved in escrow {wrong[:1]} is not what its jobs have left")
+
+    def _account(self, event: Any) -> Account:
+        account = self.escrows.get(event.escrow)
+        if account is None:
+            raise Broken("the escrow was never funded")
+        return account
+
+    def _spend(self, event: EscrowReleased | EscrowFreed) -> JobPosted:
+        left = self.left.get(event.job, 0) - event.amount_msat
+        if left < 0:
+            raise Broken(f"the job spends {-left} msat more than it reserved")
+        self.left[event.job] = left
+        return self.terms[event.job]
+
+    def _take(self, event: StakeSlashed | StakeWithdrawn) -> None:
+        self.stakes[event.worker] -= event.amount_msat
+        need(self.stakes[event.worker] >= 0, "the worker does not have this stake")

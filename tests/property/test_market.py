@@ -1,0 +1,40 @@
+"""Whatever parties do, money adds up, every job ends, and nothing follows that the rules forbid."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain import job
+from tests.simulate import Simulation
+
+
+def msat_everywhere(game: Simulation) -> int:
+    """All money that ever came in, counted where it is now."""
+    escrows, stakes = game.world.escrows.values(), game.world.stakes.values()
+    for account in escrows:
+        assert min(account.free_msat, account.reserved_msat) >= 0
+    for stake in stakes:
+        assert game.world.holding(stake.worker).locked_msat <= stake.held_msat
+        assert game.world.holding(stake.worker).locked_msat >= 0
+    inside = sum(a.free_msat + a.reserved_msat + a.released_msat + a.refunded_msat for a in escrows)
+    return inside + sum(s.held_msat + s.slashed_msat + s.withdrawn_msat for s in stakes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_market_keeps_every_msat_after_every_command(seed: int) -> None:
+    game = Simulation(seed)
+    before = msat_everywhere(game)
+    for _ in range(150):
+        game.step()
+        assert msat_everywhere(game) == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**9), steps=st.integers(0, 300))
+def test_market_ends_every_job_and_frees_what_it_did_not_spend(seed: int, steps: int) -> None:
+    game = Simulation(seed).run(steps).play_out()
+    for found in game.world.jobs.values():
+        assert found.state is job.State.COMPLETED
+        assert found.left_msat == found.live == 0
+    assert all(account.reserved_msat == 0 for account in game.world.escrows.values())
+    assert all(not game.world.holding(party).tasks for party in game.workers)

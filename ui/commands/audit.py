@@ -1,0 +1,61 @@
+"""``pasar audit``: replays the log and checks every invariant."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ui.commands.database import database_url, progress_bar
+from ui.format import AsJson, columns, print_json
+
+if TYPE_CHECKING:
+    from services.audit import Verdict
+
+
+def add_to(app: typer.Typer) -> None:
+    """It has no noun: it stands at the root."""
+    app.command()(audit)
+
+
+def audit(
+    upto: Annotated[int | None, typer.Option(min=0, help="The last position to look at.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay the log, check what must always hold, and name the first event that breaks it.
+
+    Exit status 1 if anything is broken. With --upto the read models, which are further, are left out.
+    """
+    import asyncio
+
+    verdict = asyncio.run(_audit(database_url(), upto, quiet=as_json))
+    if as_json:
+        print_json(verdict)
+    else:
+        _show(verdict)
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+async def _audit(url: str, upto: int | None, *, quiet: bool) -> "Verdict":
+    from services.audit import audit as check
+    from services.audit import stored_root
+    from services.ledger.reader import LogReader
+
+    roots = await stored_root(url)
+    log = await LogReader.open(url, connections_max=2)
+    try:
+        with progress_bar("events", quiet=quiet) as progress:
+            models = url if upto is None else None
+            return await check(log, upto=upto, roots=roots, database_url=models, progress=progress)
+    finally:
+        await log.close()
+
+
+def _show(verdict: "Verdict") -> None:
+    rows = [("invariant", "checked", "")]
+    rows += [(found.name, str(found.checked), "ok" if found.ok else "BROKEN") for found in verdict.invariants]
+    print(columns(rows))
+    for found in verdict.invariants:
+        if found.first_violation is not None:
+            at = found.first_violation
+            print(f"{found.name}: event {at.position} {at.event}: {at.what}")
+    print(f"{verdict.checked} events, root {verdict.root}")

@@ -1,0 +1,81 @@
+"""``pasar projection``: the read models and where they are."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ui.commands.database import database_url, progress_bar
+from ui.format import AsJson, columns, print_json
+
+app = typer.Typer(name="projection", help="Read models: where they are, rebuilding them.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Name of the read model, as `pasar projection list` shows it.")]
+
+
+def add_to(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Show each read model's generations and positions; exit status 1 if one has stopped."""
+    import asyncio
+
+    found = asyncio.run(_track(database_url()))
+    if as_json:
+        print_json(found)
+    else:
+        rows = [("name", "generation", "position", "state"), *((*map(str, _cells(row)),) for row in found)]
+        print(columns(rows))
+    if any(row["live"] and row["poison"] for row in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(name: Name, as_json: AsJson = False) -> None:
+    """Fold the log again beside the live read model, compare the two, and let the new one take its place."""
+    import asyncio
+
+    from services.projections.rebuild import rebuild as build
+
+    with progress_bar(name, quiet=as_json) as progress:
+        built = asyncio.run(build(database_url(), name, progress=progress))
+    if as_json:
+        print_json(built)
+        return
+    print(f"{name}: generation {built.generation} is live at position {built.position}")
+    if built.compared is None:
+        print("the old one was made by another revision and not compared")
+    elif built.compared.equal:
+        print(f"it is equal to the old one: {built.compared.rows} rows at position {built.compared.position}")
+    else:
+        print(f"the old one differed at position {built.compared.position}; the first rows:")
+        for sign, rows in (("-", built.compared.extra), ("+", built.compared.missing)):
+            print("\n".join(f"{sign} {row}" for row in rows))
+
+
+@app.command()
+def rollback(name: Name, as_json: AsJson = False) -> None:
+    """Let the generation before the live one go live again."""
+    import asyncio
+
+    from services.projections.rebuild import roll_back
+
+    number = asyncio.run(roll_back(database_url(), name))
+    print_json({"name": name, "generation": number}) if as_json else print(f"{name}: generation {number} is live")
+
+
+async def _track(url: str) -> list[dict[str, Any]]:
+    import asyncpg
+
+    from services.projections.generations import positions
+
+    connection = await asyncpg.connect(url)
+    try:
+        return await positions(connection)
+    finally:
+        await connection.close()
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    state = f"stopped at {row['poison_pos']}: {row['poison']}" if row["poison"] else "live" if row["live"] else "kept"
+    return row["name"], row["generation"], row["pos"], state
