@@ -177,6 +177,7 @@ def _environment(directory: Path, platform: Platform, threads: int | None) -> di
         "LANG": "C.UTF-8",
         "JAX_PLATFORMS": platform,
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",  # each arena maps 64 MB, which would blur the limit on memory
     }
     if threads is not None:

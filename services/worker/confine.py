@@ -1,7 +1,9 @@
 """What the sandbox gives up before it touches a stranger's bytes. Each limit says whether the system granted it.
 
-``memory`` is added later, when the size of the idle process is known. Not every system has all of them: network and
-capabilities are Linux only, and the address-space limit does not fit GPUs, whose drivers map far more than they use.
+``memory`` and ``processor`` are added later, when the size of the idle process is known. Not every system has all of
+them: network and capabilities are Linux only, and the address-space limit does not fit GPUs, whose drivers map far more
+than they use. Processes are not limited: the system counts them for a user as a whole, and XLA starts a thread for each
+program that it compiles, so that a limit that stops a fork also stops every program.
 """
 
 import ctypes
@@ -29,22 +31,18 @@ def confine(parent: int) -> dict[str, bool]:
         parent: Process id of the worker; without it there is nothing to do.
     """
     applied = {
-        "dies_with_worker": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
         "files": _limit(resource.RLIMIT_NOFILE, FILES_MAX),
         "file_size": _limit(resource.RLIMIT_FSIZE, FILE_BYTES_MAX),
         "core": _limit(resource.RLIMIT_CORE, 0),
+        "network": _leave_network(),
+        "capabilities": _drop_capabilities(),
+        "no_new_privileges": _prctl(_PR_SET_NO_NEW_PRIVS, 1),
+        # After the namespace: gaining its powers, though for a moment only, clears this signal.
+        "dies_with_worker": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     }
     if os.getppid() != parent:
         sys.exit("the worker is gone")
-    applied["network"] = _leave_network()
-    applied["capabilities"] = _drop_capabilities()
-    applied["no_new_privileges"] = _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     return applied
-
-
-def stop_spawning() -> bool:
-    """No more processes or threads from here on; the superuser's processes are never counted."""
-    return _limit(resource.RLIMIT_NPROC, 0) and os.geteuid() != 0
 
 
 def limit_memory(bytes_max: int) -> bool:

@@ -140,7 +140,7 @@ class Executor:
     ) -> AsyncIterator[Outcome]:
         """Run ``program`` on each of ``tasks``, and yield their outcomes in order, each as it is known.
 
-        A result of less than ``sandbox.HOLD_S`` of work may wait for the task after it.
+        A result of less than ``serving.HOLD_S`` of work may wait for the task after it.
         Leaving the iterator early, or being cancelled, ends the sandbox in the middle of its task.
 
         Args:

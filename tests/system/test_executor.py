@@ -173,7 +173,11 @@ async def test_sandbox_reaches_no_network(executor):
     await executor.warm()
     if not executor.applied["network"]:
         pytest.skip("this kernel grants no network namespace")
-    assert os.readlink(f"/proc/{executor.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    threads = os.listdir(f"/proc/{executor.pid}/task")
+    assert len(threads) > 1
+    namespaces = {os.readlink(f"/proc/{executor.pid}/task/{thread}/ns/net") for thread in threads}
+    assert len(namespaces) == 1
+    assert namespaces.isdisjoint({os.readlink("/proc/self/ns/net")})
     devices = _proc(executor, "net/dev").splitlines()[2:]
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
     assert len(_proc(executor, "net/route").splitlines()) <= 1
@@ -181,9 +185,10 @@ async def test_sandbox_reaches_no_network(executor):
 
 async def test_sandbox_has_no_powers(executor):
     await executor.warm()
-    status = dict(line.split(":\t", 1) for line in _proc(executor, "status").splitlines())
-    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
+    for thread in os.listdir(f"/proc/{executor.pid}/task"):
+        status = dict(line.split(":\t", 1) for line in _proc(executor, f"task/{thread}/status").splitlines())
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
 
 
 async def test_executor_leaves_nothing_behind(tmp_path, square):
