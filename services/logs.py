@@ -20,8 +20,8 @@ _PASSWORD_IN_URL: Final = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
 _SECRET_NAME: Final = re.compile(r"seed|secret|password|token", re.IGNORECASE)
 
 
-def configure(settings: Settings, name: str, *, level: int = logging.INFO) -> None:
-    """Send everything this process logs to its file, and to the terminal when one is attached."""
+def configure(settings: Settings, name: str, *, level: int = logging.INFO, terminal: bool = True) -> None:
+    """Send everything this process logs to its file, and to the terminal when one is attached and wanted."""
     settings.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,10 +37,10 @@ def configure(settings: Settings, name: str, *, level: int = logging.INFO) -> No
     file = RotatingFileHandler(settings.logs / f"{name}.log", maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT)
     file.setFormatter(_formatter(shared, structlog.processors.JSONRenderer()))
     handlers: list[logging.Handler] = [file]
-    if sys.stderr.isatty():
-        terminal = logging.StreamHandler(sys.stderr)
-        terminal.setFormatter(_formatter(shared, structlog.dev.ConsoleRenderer()))
-        handlers.append(terminal)
+    if terminal and sys.stderr.isatty():
+        readable = logging.StreamHandler(sys.stderr)
+        readable.setFormatter(_formatter(shared, structlog.dev.ConsoleRenderer()))
+        handlers.append(readable)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

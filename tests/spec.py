@@ -113,7 +113,9 @@ class Market:
         kept = {name: copy.copy(value) for name, value in vars(self.world).items() if name != "holdings"}
         kept["tasks_of"] = {job: list(tasks) for job, tasks in self.world.tasks_of.items()}
         holdings = self.world.holdings.items()
-        kept["holdings"] = {who: (set(held.tasks), held.locked_msat, held.running) for who, held in holdings if held.tasks}
+        kept["holdings"] = {
+            who: (set(held.tasks), held.locked_msat, held.running) for who, held in holdings if held.tasks
+        }
         return kept
 
 

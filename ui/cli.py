@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import Refused
-from ui.commands import stack
+from ui.commands import audit, demo, projection, stack
 
 app = typer.Typer(
     name="pasar",
@@ -20,7 +20,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+demo.add_to(app)
 stack.add_to(app)
+audit.add_to(app)
+projection.add_to(app)
 
 
 def _version(wanted: bool) -> None:

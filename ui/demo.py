@@ -3,9 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -19,11 +17,11 @@ from domain.events import (
     StakeSlashed,
     TaskAssigned,
 )
+from services import audit
 from services.client.session import Session, follow, read, session
 from services.config import Settings
 from services.keys import party
-from services.ledger.reader import LogReader
-from services.stack.process import Service
+from services.stack import daemon, state
 from services.stack.roles import market_services, worker
 from services.stack.supervisor import Stack
 from services.worker.options import WorkerOptions
@@ -117,8 +115,28 @@ class Tally:
 async def run(settings: Settings, say: Callable[[str], None], show: Callable[[Progress], None]) -> Report:
     """Run the demo on a stack of its own, and stop it."""
     began = time.monotonic()
-    async with demo_stack(settings, say) as (stack_settings, program):
-        return await trade(stack_settings, program, say, show, began)
+    say("starting PostgreSQL, nats-server, the market and three workers")
+    exported = Exported(settings)
+    async with asyncio.TaskGroup() as group:
+        exporting = group.create_task(exported.export())
+
+        async def ready() -> None:
+            await asyncio.shield(exporting)
+
+        workers = [worker(name, exported.options(name), prepare=ready) for name in WORKERS]
+        async with Stack(settings, (*market_services(), *workers)) as stack:
+            return await trade(stack.settings, await exporting, say, show, began)
+
+
+async def keep(settings: Settings, say: Callable[[str], None], show: Callable[[Progress], None]) -> Report:
+    """Run the demo on a stack that stays up afterwards."""
+    began = time.monotonic()
+    exported = Exported(settings)
+    program = await exported.export()
+    say(f"starting PostgreSQL, nats-server, the market and three workers in {settings.home}")
+    workers = {name: exported.options(name) for name in WORKERS}
+    await asyncio.to_thread(daemon.spawn, settings, workers=workers)
+    return await trade(state.attach(settings), program, say, show, began)
 
 
 async def trade(
@@ -133,13 +151,7 @@ async def trade(
         await _follow(settings, job, tally, show)
         outcomes = await _outcomes(client, tally)
     say("auditing the log")
-    from services.audit import audit
-
-    assert settings.database_url is not None
-    verdict = await audit(settings.database_url)
-    reader = await LogReader.open(settings.database_url)
-    events = await reader.head()
-    await reader.close()
+    verdict = await audit.of_market(settings)
     found = sweep.best(outcomes)
     return Report(
         job=job,
@@ -152,7 +164,7 @@ async def trade(
         paid_msat=tally.earned_msat.total(),
         slashed_msat=tally.slashed_msat.total(),
         workers=[_worker(settings, name, tally) for name in WORKERS],
-        events=events,
+        events=verdict.checked,
         audit={"ok": verdict.ok, "checked": verdict.checked},
         seconds=round(time.monotonic() - began, 1),
         home=str(settings.home),
@@ -176,60 +188,27 @@ async def _outcomes(client: Session, tally: Tally) -> list[sweep.Outcome]:
 
 def _worker(settings: Settings, name: str, tally: Tally) -> Worker:
     key = party(settings, name).key
-    return Worker(
-        name, key, tally.verified[key], tally.rejected[key], tally.earned_msat[key], tally.slashed_msat[key]
-    )
+    return Worker(name, key, tally.verified[key], tally.rejected[key], tally.earned_msat[key], tally.slashed_msat[key])
 
 
-class demo_stack:  # noqa: N801  used like the context manager that it is
-    """The market with its three workers; the programs are exported while it starts."""
+class Exported:
+    """The two programs, exported in the background while the market starts."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self._say, self._settings = say, settings
-        self._folder = settings.home / "demo"
-        self._exported = asyncio.Event()
-        self._stack = Stack(settings, self._services)
+    def __init__(self, settings: Settings) -> None:
+        folder = settings.home / "demo"
+        self.honest, self.hasty = folder / "sweep.program", folder / "hasty.program"
 
-    async def __aenter__(self) -> tuple[Settings, bytes]:
-        self._say(f"starting PostgreSQL, nats-server and the market in {self._settings.home}")
-        exporting = asyncio.ensure_future(asyncio.to_thread(sweep.programs))
-        exporting.add_done_callback(self._keep)
-        try:
-            stack = await self._stack.__aenter__()
-        except BaseException:
-            with suppress(asyncio.CancelledError):
-                await exporting
-            raise
-        honest, _ = await exporting
-        return stack.settings, honest
+    async def export(self) -> bytes:
+        """Write both; the honest one."""
+        honest, hasty = await asyncio.to_thread(sweep.programs)
+        self.honest.parent.mkdir(parents=True, exist_ok=True)
+        self.honest.write_bytes(honest)
+        self.hasty.write_bytes(hasty)
+        return honest
 
-    async def __aexit__(self, *raised: object) -> None:
-        await self._stack.__aexit__(*raised)  # type: ignore[arg-type]
-
-    def _keep(self, exporting: "asyncio.Future[tuple[bytes, bytes]]") -> None:
-        honest, hasty = exporting.result()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._honest.write_bytes(honest)
-        self._hasty.write_bytes(hasty)
-        self._exported.set()
-
-    @property
-    def _honest(self) -> Path:
-        return self._folder / "sweep.program"
-
-    @property
-    def _hasty(self) -> Path:
-        return self._folder / "hasty.program"
-
-    def _services(self, settings: Settings) -> Sequence[Service]:
-        return (*market_services(), *(self._worker(name) for name in WORKERS))
-
-    def _worker(self, name: str) -> Service:
-        async def exported() -> None:
-            await self._exported.wait()
-
-        substitutes = {str(self._honest): str(self._hasty)} if name == WORKERS[-1] else {}
-        options = WorkerOptions(
+    def options(self, name: str) -> WorkerOptions:
+        """How the worker of this name works."""
+        substitutes = {str(self.honest): str(self.hasty)} if name == WORKERS[-1] else {}
+        return WorkerOptions(
             price_msat=sweep.PRICE_MSAT, slots=LEASE, stake_msat=WORKER_STAKE_MSAT, substitutes=substitutes
         )
-        return worker(name, options, prepare=exported)

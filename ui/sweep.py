@@ -1,4 +1,4 @@
-"""The demo's work: a sweep over learning rate, weight decay and seed, each point a small classifier trained on digits."""
+"""The demo's work: a sweep over learning rate, weight decay and seed; each point trains a classifier of digits."""
 
 import itertools
 from typing import Final, NamedTuple

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import ClassVar, Final
 
+import msgspec
 import structlog
 
 from domain.errors import Refused
@@ -18,6 +19,7 @@ from services.stack import state
 from services.stack.process import Service, tail
 from services.stack.state import StackState
 from services.stack.supervisor import Stack, environment
+from services.worker.options import WorkerOptions
 
 log = structlog.get_logger()
 
@@ -56,7 +58,12 @@ async def serve(
     log.info("stack has stopped")
 
 
-def spawn(settings: Settings, *, workers: int, on_change: Callable[[StackState], None] = lambda _: None) -> StackState:
+def spawn(
+    settings: Settings,
+    *,
+    workers: Mapping[str, WorkerOptions],
+    on_change: Callable[[StackState], None] = lambda _: None,
+) -> StackState:
     """Start a supervisor that outlives this process, and wait until everything is ready.
 
     Raises:
@@ -71,7 +78,7 @@ def spawn(settings: Settings, *, workers: int, on_change: Callable[[StackState],
     known = {name: value for name, value in environment(settings).items() if value}
     with output.open("wb") as file:
         supervisor = subprocess.Popen(
-            (sys.executable, "-m", "services.stack", "--workers", str(workers)),
+            (sys.executable, "-m", "services.stack", "--workers", msgspec.json.encode(workers).decode()),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -1,7 +1,7 @@
 """The market's own processes, in the order in which they start."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -44,8 +44,13 @@ def worker(name: str, options: WorkerOptions, *, prepare: Callable[[], Awaitable
     )
 
 
-def market_services(*, workers: int = 0) -> tuple[Service, ...]:
-    """A whole market with so many workers on this machine."""
+def local_workers(count: int) -> dict[str, WorkerOptions]:
+    """So many plain workers on this machine."""
     options = WorkerOptions(price_msat=1_000, stake_msat=STAKE_MSAT)
-    numbered = (worker(f"worker-{number}", options) for number in range(1, workers + 1))
-    return (*map(role, ("market", "relay", "projector", "referee", "settlement")), *numbered)
+    return {f"worker-{number}": options for number in range(1, count + 1)}
+
+
+def market_services(workers: Mapping[str, WorkerOptions] | None = None) -> tuple[Service, ...]:
+    """A whole market with these workers on this machine."""
+    named = (worker(name, options) for name, options in (workers or {}).items())
+    return (*map(role, ("market", "relay", "projector", "referee", "settlement")), *named)

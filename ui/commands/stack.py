@@ -41,12 +41,12 @@ def up(
         import asyncio
 
         from services import logs
-        from services.stack.roles import market_services
+        from services.stack.roles import local_workers, market_services
 
         logs.configure(settings, "stack")
-        asyncio.run(daemon.serve(settings, market_services(workers=workers), on_change=progress))
+        asyncio.run(daemon.serve(settings, market_services(local_workers(workers)), on_change=progress))
         return
-    state = daemon.spawn(settings, workers=workers, on_change=progress)
+    state = daemon.spawn(settings, workers=local_workers(workers), on_change=progress)
     if as_json:
         print_json(state)
         return
