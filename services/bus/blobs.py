@@ -29,6 +29,9 @@ from services.ports import Blobs
 BUCKET = "blobs"
 WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
+CHUNKS_IN_FLIGHT = 8
+#: Up to this size a blob is sent without asking whether it is there already: asking costs as much.
+UNASKED_BYTES = 64 << 10
 #: Time for a holder to answer before a blob counts as missing.
 HEAL_S = 10.0
 _RETRY_S = 0.25
@@ -144,10 +147,13 @@ class BucketBlobs:
         if address in self._known:
             return
         bucket, name = await self._open(), _object_name(address)
-        try:
-            await bucket.get_info(name)
-        except nats.js.errors.ObjectNotFoundError:
+        if len(stored) <= UNASKED_BYTES:
             await self._publish(name, stored)
+        else:
+            try:
+                await bucket.get_info(name)
+            except nats.js.errors.ObjectNotFoundError:
+                await self._publish(name, stored)
         if len(self._known) > 10_000:
             self._known.clear()
         self._known.add(address)
@@ -160,8 +166,10 @@ class BucketBlobs:
         """
         stream, nuid = self._client.jetstream(timeout=10), secrets.token_hex(11)
         chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
-        for chunk in chunks:
-            await stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk)
+        messages = [stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk) for chunk in chunks]
+        while len(messages) >= CHUNKS_IN_FLIGHT:
+            await asyncio.gather(*messages[:CHUNKS_IN_FLIGHT])
+            del messages[:CHUNKS_IN_FLIGHT]
         entry = ObjectInfo(
             name=name,
             bucket=BUCKET,
@@ -173,7 +181,9 @@ class BucketBlobs:
             mtime=datetime.now(UTC).isoformat(),
         )
         subject = f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
-        await stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers={"Nats-Rollup": "sub"})
+        headers = {"Nats-Rollup": "sub"}
+        messages.append(stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers=headers))
+        await asyncio.gather(*messages)  # sent, and so stored, in this order: the entry never points to nothing
 
     async def _download(self, address: str) -> bytes | None:
         try:
