@@ -28,12 +28,16 @@ class LogLost(Exception):
     """The database failed. A writer's memory may be ahead of the log: exit, and rebuild from the log."""
 
 
+#: A connection that the server ends between two messages surfaces as InternalClientError; TimeoutError is an OSError.
+_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
 @contextmanager
 def translated(doing: str) -> Generator[None, None, None]:
     """Turns the driver's errors into LogLost."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:  # TimeoutError is an OSError
+    except _DRIVER as error:
         raise LogLost(f"the database failed while {doing}: {error or type(error).__name__}") from error
 
 
