@@ -112,6 +112,10 @@ class TooLate(Refused):
     template = "the assignment of task {task} of job {job} ended at {expires_at}; take new work"
 
 
+class NotYetOver(Refused):
+    template = "the assignment of task {task} of job {job} still has time"
+
+
 class AlreadyCommitted(Refused):
     template = "task {task} of job {job} already has your commitment; submit the result that opens it"
 

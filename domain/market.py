@@ -120,13 +120,14 @@ class Fact(NamedTuple):
 
 
 class Holding:
-    """What a worker has in hand: tasks, and the stake they lock."""
+    """What a worker has in hand: its tasks without a verdict, the stake they lock, and how many it still has to run."""
 
-    __slots__ = ("locked_msat", "tasks")
+    __slots__ = ("locked_msat", "running", "tasks")
 
     def __init__(self) -> None:
         self.tasks: set[tuple[str, int]] = set()
         self.locked_msat = 0
+        self.running = 0
 
 
 class World:
@@ -181,7 +182,7 @@ class World:
             ask.price_msat <= terms.price_msat
             and ask.memory_mb >= terms.memory_mb
             and found.platform in terms.platforms
-            and len(holding.tasks) < ask.slots
+            and holding.running < ask.slots
             and self.stake_of(key).held_msat - holding.locked_msat >= terms.stake_msat
         )
 
@@ -257,7 +258,7 @@ class World:
 
     def _return(self, command: task.ReturnTasks, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         events: list[AnyEvent] = []
-        for job_id_, index in sorted(self.holding(actor.key).tasks):
+        for job_id_, index in sorted(self.holding(actor.key).tasks - set(command.keep)):
             owner, held = self._task(job_id_, index)
             closing = owner.state is not job.State.OPEN
             try:
@@ -342,18 +343,23 @@ class World:
         owner, before = self.jobs[job_id_], tasks[index]
         after = tasks[index] = task.evolve(before, event)
         kind = type(event)
-        if kind is ResultCommitted or kind is ResultSubmitted:
+        if kind is ResultCommitted:
+            self.holding(event.worker).running -= 1
+            return ""
+        if kind is ResultSubmitted:
             return ""
         live = verified = 0
         if kind is TaskAssigned:
             holding = self.holding(event.worker)
             holding.tasks.add((job_id_, index))
             holding.locked_msat += owner.terms.stake_msat
+            holding.running += 1
             live = 1
         elif kind is not TaskFailed and kind is not ReplicasWithdrawn:
             holding = self.holding(event.worker)
             holding.tasks.discard((job_id_, index))
             holding.locked_msat -= owner.terms.stake_msat
+            holding.running -= before.slots[event.replica].phase is task.Phase.ASSIGNED
             live = -1
             verified = kind is ResultVerified and event.settles
         done = int(task.done(after)) - int(task.done(before))

@@ -82,7 +82,12 @@ class FailTask(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class ReturnTasks(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Hand back everything that you hold and have not submitted: you are stopping, or you have just restarted."""
+    """Hand back everything that you hold and have not submitted, except what you ``keep``.
+
+    For a worker that stops, has just restarted, or does not know what the market last gave it.
+    """
+
+    keep: Annotated[tuple[tuple[JobId, TaskIndex], ...], Meta(max_length=2048)] = ()
 
 
 class Phase(IntEnum):
@@ -235,10 +240,13 @@ def end(
     Raises:
         NotYourAssignment: The worker holds no replica of the task.
         AlreadySettled: It has submitted already.
+        NotYetOver: It is to expire before its time.
     """
     replica, slot = _held(task, terms, index, worker)
     if slot.phase not in (Phase.ASSIGNED, Phase.COMMITTED):
         raise errors.AlreadySettled(what=f"task {index} of job {terms.job}")
+    if expired and (slot.expires_at is None or now < slot.expires_at):
+        raise errors.NotYetOver(job=terms.job, task=index)
     if expired:
         ended: TaskEvent = AssignmentExpired(terms.job, index, replica, worker)
     elif reason is None:

@@ -1,4 +1,7 @@
-"""What the shell needs from outside, five methods each at most. Tests bring their own; ``bootstrap`` picks the real ones."""
+"""What the shell needs from outside, five methods each at most. Tests bring their own.
+
+``bootstrap`` picks the real ones.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -10,14 +10,16 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
-from domain.errors import Corrupt
+from domain.errors import Corrupt, Unavailable
 from domain.events import AnyEvent
 from domain.market import World
 from services.audit.actors import Actors
 from services.audit.invariant import Broken, Check
 from services.audit.money import Money
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
+from services.config import Settings
 from services.ledger import codec, merkle
+from services.ledger.reader import LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
 from services.projections.compare import Compared, check
@@ -95,6 +97,24 @@ async def audit(
         if database_url is not None:
             outcomes.append(await _audit_read_models(log, database_url))
     return Verdict(all(found.ok for found in outcomes), auditor.position, auditor.tree.root.hex(), outcomes)
+
+
+async def of_market(settings: Settings, *, upto: int | None = None, progress: Progress | None = None) -> Verdict:
+    """Check a market's log and, unless it stops at ``upto``, its read models.
+
+    Raises:
+        Unavailable: No database is known.
+    """
+    url = settings.database_url
+    if url is None:
+        raise Unavailable(reason="no database is known; start the market with `pasar up`")
+    roots = await stored_root(url)
+    log = await LogReader.open(url, connections_max=2)
+    try:
+        models = url if upto is None else None
+        return await audit(log, upto=upto, roots=roots, database_url=models, progress=progress)
+    finally:
+        await log.close()
 
 
 async def stored_root(database_url: str) -> dict[int, bytes]:

@@ -1,61 +1,62 @@
-"""The market at any position or time is the one that was then."""
+"""A claimed result against its replay."""
 
-from datetime import timedelta
-
+import numpy as np
 import pytest
 
-from domain.errors import Corrupt
-from domain.market import World
-from services.replay import Replayed, replay
-from tests.history import MemoryLog, tree_of
-from tests.simulate import OPERATOR, START, Simulation
+from services import arrays
+from services.referee.replay import TOLERANCE, Distance, agrees, distance
+
+REPLAYED = {"loss": np.float32(0.5), "weights": np.linspace(-2, 2, 5, dtype="f4"), "class": np.array([1, 2])}
 
 
-def states(world: World) -> tuple[object, ...]:
-    """Everything that a world knows."""
-    holdings = {key: (found.tasks, found.locked_msat) for key, found in world.holdings.items() if found.tasks}
-    money = (world.stakes, world.escrows, world.references)
-    return (world.operator, world.roles, world.jobs, world.tasks_of, world.disputes, world.workers, holdings, *money)
+def _claim(**changed):
+    return arrays.pack({name: np.asarray(array) for name, array in (REPLAYED | changed).items()})
 
 
-async def at(game: Simulation, position: int) -> Replayed:
-    return await replay(MemoryLog(game.records), position)
+def test_claim_stands_when_it_is_equal():
+    assert distance(_claim(), _claim()) == Distance(0.0)
 
 
-async def test_replay_makes_the_market_that_wrote_the_log() -> None:
-    game = Simulation(5).run(400)
-    found = await replay(MemoryLog(game.records))
-    assert states(found.world) == states(game.world)
-    assert found.position == len(game.records)
-    assert found.tree == tree_of(game.records)
-    assert found.world.operator == OPERATOR
+def test_claim_stands_when_rounding_differs():
+    found = distance(_claim(weights=np.nextafter(REPLAYED["weights"], np.float32(9))), _claim())
+    assert 0 < found.largest < 1e-6
+    assert found.array == "weights"
+    assert agrees(found)
 
 
-async def test_replay_ends_at_a_position() -> None:
-    game, earlier = Simulation(5).run(400), Simulation(5).run(100)
-    assert game.records[: len(earlier.records)] == earlier.records
-    found = await at(game, len(earlier.records))
-    assert states(found.world) == states(earlier.world)
-    assert found.tree == tree_of(earlier.records)
-    assert found.at == earlier.records[-1].recorded_at
+def test_claim_falls_when_one_number_is_off():
+    weights = REPLAYED["weights"].copy()
+    weights[2] += 2 * TOLERANCE * 2
+    assert not agrees(distance(_claim(weights=weights), _claim()))
 
 
-async def test_replay_ends_at_a_time() -> None:
-    game = Simulation(5).run(400)
-    for moment in (START + timedelta(seconds=200), game.records[300].recorded_at, game.now + timedelta(days=1)):
-        found = await replay(MemoryLog(game.records), moment)
-        assert found.position == sum(record.recorded_at <= moment for record in game.records)
-        assert states(found.world) == states((await at(game, found.position)).world)
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        b"",
+        b"garbage" * 9,
+        arrays.pack({}),
+        _claim(other=np.zeros(1)),
+        _claim(weights=REPLAYED["weights"][:4]),
+        _claim(weights=REPLAYED["weights"].astype("f8")),
+        _claim(weights=np.full(5, np.nan, "f4")),
+        _claim(loss=np.float32(np.inf)),
+        _claim(**{"class": np.array([1, 3])}),
+    ],
+)
+def test_claim_is_infinitely_far_when_it_cannot_be_compared(claimed):
+    found = distance(claimed, _claim())
+    assert found.largest == np.inf
+    assert found.reason
+    assert not agrees(found, tolerance=1e9)
 
 
-async def test_replay_of_nothing_is_an_empty_market() -> None:
-    game = Simulation(5)
-    found = await replay(MemoryLog(game.records), START - timedelta(seconds=1))
-    assert (found.position, found.at, found.world.jobs) == (0, None, {})
+def test_claim_stands_when_both_runs_diverged_alike():
+    diverged = _claim(loss=np.float32(np.nan), weights=np.array([np.inf, -np.inf, np.nan, 1, 2], "f4"))
+    nearly = _claim(loss=np.float32(np.nan), weights=np.array([np.inf, -np.inf, np.nan, 1, 2.000001], "f4"))
+    assert agrees(distance(nearly, diverged))
 
 
-async def test_replay_stops_at_an_event_in_the_wrong_place() -> None:
-    records = list(Simulation(5).run(50).records)
-    records[39] = records[39]._replace(version=99)
-    with pytest.raises(Corrupt, match="event 40"):
-        await replay(MemoryLog(records))
+def test_claim_falls_when_it_is_infinite_with_the_other_sign():
+    plus, minus = _claim(loss=np.float32(np.inf)), _claim(loss=np.float32(-np.inf))
+    assert distance(plus, minus).largest == np.inf

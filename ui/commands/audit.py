@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.commands.database import database_url, progress_bar
+from ui.commands.running import attached, progress_bar
 from ui.format import AsJson, columns, print_json
 
 if TYPE_CHECKING:
@@ -26,28 +26,16 @@ def audit(
     """
     import asyncio
 
-    verdict = asyncio.run(_audit(database_url(), upto, quiet=as_json))
+    from services import audit as audits
+
+    with progress_bar("events", quiet=as_json) as progress:
+        verdict = asyncio.run(audits.of_market(attached(), upto=upto, progress=progress))
     if as_json:
         print_json(verdict)
     else:
         _show(verdict)
     if not verdict.ok:
         raise typer.Exit(1)
-
-
-async def _audit(url: str, upto: int | None, *, quiet: bool) -> "Verdict":
-    from services.audit import audit as check
-    from services.audit import stored_root
-    from services.ledger.reader import LogReader
-
-    roots = await stored_root(url)
-    log = await LogReader.open(url, connections_max=2)
-    try:
-        with progress_bar("events", quiet=quiet) as progress:
-            models = url if upto is None else None
-            return await check(log, upto=upto, roots=roots, database_url=models, progress=progress)
-    finally:
-        await log.close()
 
 
 def _show(verdict: "Verdict") -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ui.commands.database import database_url, progress_bar
+from ui.commands.running import database_url, progress_bar
 from ui.format import AsJson, columns, print_json
 
 app = typer.Typer(name="projection", help="Read models: where they are, rebuilding them.", no_args_is_help=True)

@@ -1,26 +1,29 @@
-"""What commands on the log and the read models share."""
+"""What commands on a running market share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from domain.errors import Refused
+if TYPE_CHECKING:
+    from services.config import Settings
 
 
-class NoDatabase(Refused):
-    template = "no database is known; start the market with `pasar up` or set PASAR_DATABASE_URL"
+def attached() -> "Settings":
+    """The settings of the market that runs in PASAR_HOME, or of the one that the environment names.
+
+    Raises:
+        NotRunning: There is none.
+    """
+    from services.config import from_environment
+    from services.stack.state import attach
+
+    return attach(from_environment())
 
 
 def database_url() -> str:
-    """Where the log and the read models are.
-
-    Raises:
-        NoDatabase: Nothing says so.
-    """
-    from services.config import from_environment
-
-    url = from_environment().database_url
-    if url is None:
-        raise NoDatabase
+    """Where the running market's log and read models are."""
+    url = attached().database_url
+    assert url is not None, "a stack that is up has a database"
     return url
 
 

@@ -1,0 +1,43 @@
+"""Who gets which task: the simple first rule, in the place where clearing rounds will stand.
+
+Workers that wait for work are served cheapest ask first, equal asks by least load per offered slot; each gets tasks of
+the open jobs in turn, so that a small job does not wait behind a large one. A lease holds fewer tasks when few are
+left, so that the last ones spread over the workers that wait.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from domain.worker import LEASE_MAX
+
+
+class Waiting(NamedTuple):
+    """A worker that asks for work.
+
+    Attributes:
+        price_msat: Its ask.
+        load: Tasks that it holds, over the slots that it offers.
+        slots: The most tasks that it takes now.
+    """
+
+    worker: str
+    price_msat: int
+    load: float
+    slots: int
+
+
+def by_merit(waiting: Iterable[Waiting]) -> list[Waiting]:
+    """Waiting workers in the order in which they are served."""
+    return sorted(waiting, key=lambda one: (one.price_msat, one.load, one.worker))
+
+
+def lease_size(asked: int, open_replicas: int, workers: int) -> int:
+    """How many tasks one lease hands over.
+
+    Args:
+        asked: What the worker wants.
+        open_replicas: How many could be assigned now.
+        workers: How many workers share them.
+    """
+    fair = -(-open_replicas // max(1, 2 * workers))
+    return max(1, min(asked, LEASE_MAX, fair))

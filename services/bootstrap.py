@@ -1,0 +1,225 @@
+"""Builds the real adapters and passes them in: the only place that picks one."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+
+from domain.blobs import address_of
+from domain.errors import AlreadyCredited, AlreadyRegistered
+from domain.market import Command
+from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
+from services.bus import wire
+from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
+from services.bus.client import Commander, RefusedByMarket
+from services.bus.connect import connect
+from services.bus.consume import Consumer
+from services.bus.link import Link
+from services.bus.relay import Relay
+from services.bus.status import serve_status
+from services.config import Settings
+from services.keys import Party, party
+from services.ledger.log import Log
+from services.ledger.reader import LogReader
+from services.market.keeper import Keeper
+from services.market.service import Market
+from services.ports import Record, Stored, SystemClock
+from services.projections.runner import Projector
+from services.referee.agent import Referee
+from services.settlement.faucet import Faucet, draw
+from services.stack.nats_server import role_key
+from services.stack.permissions import inbox
+from services.stack.ready import announce_ready
+from services.worker import device
+from services.worker.agent import Agent
+from services.worker.executor import Executor
+from services.worker.options import WorkerOptions
+
+log = structlog.get_logger()
+
+
+def operator(settings: Settings) -> str:
+    """The market's own key: what commands are signed for."""
+    return party(settings, "market").key
+
+
+def wires(settings: Settings, role: str, name: str) -> Callable[[], Awaitable[wire.Wire]]:
+    """A maker of hot-loop connections in this role."""
+    assert settings.nats_url is not None, "the stack is up before its services"
+    url, who = settings.nats_url, party(settings, role_key(role))
+    return lambda: wire.connect(url, party=who, inbox_prefix=inbox(role), name=name)
+
+
+@asynccontextmanager
+async def commander(settings: Settings, who: Party, *, role: str = "party") -> AsyncIterator[Commander]:
+    """A party's way to the market, connected as ``role`` for as long as the context lasts."""
+    link = Link(wires(settings, role, who.name))
+    keeping = asyncio.get_running_loop().create_task(link.run())
+    try:
+        yield Commander(who, operator(settings), link.request, SystemClock())
+    finally:
+        keeping.cancel()
+        link.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
+async def run_market(settings: Settings, name: str) -> None:
+    """Commands in, facts into the log."""
+    assert settings.database_url is not None
+    database_url, clock = settings.database_url, SystemClock()
+    roles = {"referee": party(settings, "referee").key, "settlement": party(settings, "settlement").key}
+    roles["clock"] = operator(settings)
+
+    async def open_log(on_commit: Callable[[int, list[Record]], None]) -> Log:
+        return await Log.open(database_url, clock=clock, exclusive=True, on_commit=on_commit)
+
+    async with await connect(settings, "market", name=name) as client:
+        blobs = BucketBlobs(client, Shelf(settings.home / "blobs"))
+        keeper = Keeper(blobs)
+        connecting = wires(settings, "market", name)
+        market = Market(
+            operator(settings), roles, open_log, connecting, clock, posted=keeper.keep, ready=announce_ready
+        )
+        await blobs.serve_wants()
+        await serve_status(client, "market", name, market.status)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(market.run())
+            group.create_task(keeper.run())
+
+
+async def run_relay(settings: Settings, name: str) -> None:
+    """Log -> JetStream."""
+    assert settings.database_url is not None
+    reader = await LogReader.open(settings.database_url)
+    relay = Relay(reader, wires(settings, "relay", name), SystemClock())
+    async with await connect(settings, "relay", name=name) as client:
+        await serve_status(client, "relay", name, relay.status)
+        await ensure_bucket(client)
+        announce_ready()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay.run())
+            group.create_task(keep_bucket(client))
+
+
+async def run_projector(settings: Settings, name: str) -> None:
+    """JetStream -> read models."""
+    assert settings.database_url is not None
+    reader = await LogReader.open(settings.database_url)
+    projector = Projector(reader, settings.database_url)
+
+    async def offer(events: list[Stored]) -> None:
+        projector.offer(events)
+
+    consumer = Consumer(wires(settings, "projector", name), lambda: projector.head, offer)
+    async with await connect(settings, "projector", name=name) as client:
+        await serve_status(client, "projector", name, projector.status)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(projector.run())
+            await projector.caught_up(await reader.head())
+            group.create_task(consumer.run())
+            announce_ready()
+
+
+async def run_referee(settings: Settings, name: str) -> None:
+    """Disputes in, rulings out."""
+    home = settings.home / "referee"
+    async with (
+        await connect(settings, "party", name=name) as client,
+        commander(settings, party(settings, "referee")) as market,
+        Executor(_folder(home / "sandbox")) as executor,
+    ):
+        blobs = BucketBlobs(client, Shelf(home / "blobs"))
+        await blobs.serve_wants()
+        referee = Referee(market, executor, blobs, PlainOpener(blobs))
+        await serve_status(client, "referee", name, referee.status)
+        announce_ready()
+        await referee.run()
+
+
+async def run_settlement(settings: Settings, name: str) -> None:
+    """Deposits in; for now those of the faucet."""
+    async with (
+        await connect(settings, "settlement", name=name) as client,
+        commander(settings, party(settings, "settlement"), role="settlement") as market,
+    ):
+        faucet = Faucet(client, market)
+        await faucet.serve()
+        await serve_status(client, "settlement", name, faucet.status)
+        announce_ready()
+        await asyncio.Event().wait()
+
+
+async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> None:
+    """Leases in, results out, until SIGTERM or SIGINT."""
+    home = settings.home / "workers" / name
+    async with (
+        await connect(settings, "party", name=name) as client,
+        commander(settings, party(settings, name)) as market,
+        Executor(_folder(home / "sandbox")) as executor,
+    ):
+        blobs = BucketBlobs(client, Shelf(home / "blobs"))
+        await blobs.serve_wants()
+        await _enter_market(market, client, executor, options)
+        substitutes = {
+            address_of(Path(honest).read_bytes()): Path(other).read_bytes()
+            for honest, other in options.substitutes.items()
+        }
+        agent = Agent(
+            market,
+            executor,
+            blobs,
+            PlainOpener(blobs),
+            slots=options.slots,
+            lanes=options.lanes,
+            substitutes=substitutes,
+        )
+        await serve_status(client, "worker", name, agent.status)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, agent.stop)
+        announce_ready()
+        await agent.run()
+
+
+async def _enter_market(market: Commander, client: Client, executor: Executor, options: WorkerOptions) -> None:
+    """Register if need be, measure, and place the ask."""
+    register = RegisterWorker(device.platform(), device.cores(), device.memory_mb(), device.jax_version())
+    try:
+        await market.send([register], timeout_s=60)
+    except RefusedByMarket as refused:
+        if refused.name != AlreadyRegistered.__name__:
+            raise
+    if options.stake_msat:
+        try:
+            await draw(client, "stake", market.party.key, options.stake_msat, request="first stake", timeout_s=60)
+        except RefusedByMarket as refused:
+            if refused.name != AlreadyCredited.__name__:
+                raise
+    items: list[Command] = [PlaceAsk(options.price_msat, options.slots * options.lanes, options.memory_mb)]
+    if options.measure:
+        flops_per_s, bytes_per_s = await device.measure(executor)
+        items.append(MeasureCapability(flops_per_s, bytes_per_s))
+    await market.send(items, timeout_s=60)
+
+
+async def keep_bucket(client: Client) -> None:
+    """Make the blob bucket anew when the broker lost it."""
+    while True:
+        await asyncio.sleep(1)
+        try:
+            await ensure_bucket(client)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            log.warning("the blob bucket cannot be made", error=type(error).__name__)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,220 @@
+"""Blobs in the JetStream object store, held also by whoever put or fetched them.
+
+The bucket is transport: when the broker loses it, a reader that misses a blob asks on ``pasar.blobs.want.<address>``,
+and any holder puts it there again. A holder keeps its blobs as files named by their address, the least used ones go
+first.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+from collections import OrderedDict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.js.object_store import ObjectStore
+
+from domain.blobs import BLOB_BYTES_MAX, BlobRef, address_of, commit_to, digest_of
+from domain.errors import BlobMissing, Corrupt, Malformed, Unavailable
+from services.ports import Blobs
+
+BUCKET = "blobs"
+WANT = "pasar.blobs.want"
+CHUNK_BYTES = 512 << 10
+#: Time for a holder to answer before a blob counts as missing.
+HEAL_S = 10.0
+_RETRY_S = 0.25
+
+log = structlog.get_logger()
+
+
+class Shelf:
+    """Files of a holder, named by address; at most ``bytes_max`` of them, the least used go first."""
+
+    def __init__(self, directory: Path, bytes_max: int = 1 << 30) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory, self._bytes_max = directory, bytes_max
+        files = sorted(directory.glob("sha256:*"), key=lambda file: file.stat().st_mtime)
+        self._sizes = OrderedDict((file.name, file.stat().st_size) for file in files)
+        self._bytes = sum(self._sizes.values())
+
+    def __contains__(self, address: str) -> bool:
+        return address in self._sizes
+
+    def put(self, address: str, stored: bytes) -> None:
+        if address in self._sizes:
+            self._sizes.move_to_end(address)
+            return
+        temporary = self._directory / f".{secrets.token_hex(8)}"
+        temporary.write_bytes(stored)
+        temporary.rename(self._directory / address)
+        self._sizes[address] = len(stored)
+        self._bytes += len(stored)
+        while self._bytes > self._bytes_max and len(self._sizes) > 1:
+            oldest, size = self._sizes.popitem(last=False)
+            self._bytes -= size
+            (self._directory / oldest).unlink(missing_ok=True)
+
+    def get(self, address: str) -> bytes | None:
+        if address not in self._sizes:
+            return None
+        try:
+            stored = (self._directory / address).read_bytes()
+        except FileNotFoundError:
+            self._bytes -= self._sizes.pop(address)
+            return None
+        if address_of(stored) != address:
+            self._bytes -= self._sizes.pop(address)
+            os.unlink(self._directory / address)
+            return None
+        self._sizes.move_to_end(address)
+        return stored
+
+
+async def ensure_bucket(client: Client) -> None:
+    """Create the bucket if it is not there."""
+    config = ObjectStoreConfig(description="Programs, inputs and results, by content", storage=StorageType.FILE)
+    try:
+        await client.jetstream().create_object_store(BUCKET, config=config)
+    except nats.js.errors.BadRequestError as error:
+        if error.err_code != 10058:  # the name is in use: it is there
+            raise
+
+
+class BucketBlobs:
+    """``Blobs`` on the object store, with a shelf of one's own."""
+
+    def __init__(self, client: Client, shelf: Shelf | None = None) -> None:
+        self._client, self._shelf = client, shelf
+        self._bucket: ObjectStore | None = None
+        self._known: set[str] = set()
+
+    async def put(self, stored: bytes) -> str:
+        if len(stored) > BLOB_BYTES_MAX:
+            raise Malformed(reason=f"a blob has at most {BLOB_BYTES_MAX} bytes, this one {len(stored)}")
+        address = address_of(stored)
+        if self._shelf is not None:
+            self._shelf.put(address, stored)
+        try:
+            await self._upload(address, stored)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(reason=f"the blob store does not answer: {type(error).__name__}") from error
+        return address
+
+    async def get(self, address: str) -> bytes:
+        held = self._shelf.get(address) if self._shelf is not None else None
+        if held is not None:
+            return held
+        deadline = asyncio.get_running_loop().time() + HEAL_S
+        while True:
+            stored = await self._download(address)
+            if stored is not None:
+                if self._shelf is not None:
+                    self._shelf.put(address, stored)
+                return stored
+            if asyncio.get_running_loop().time() >= deadline:
+                raise BlobMissing(address=address)
+            await self._client.publish(f"{WANT}.{address}")
+            await asyncio.sleep(_RETRY_S)
+
+    async def serve_wants(self) -> None:
+        """Put what others miss and we hold back into the bucket, from now on."""
+        await self._client.subscribe(f"{WANT}.*", cb=self._on_want)
+
+    async def _on_want(self, message: Msg) -> None:
+        address = message.subject.removeprefix(f"{WANT}.")
+        stored = self._shelf.get(address) if self._shelf is not None else None
+        if stored is None:
+            return
+        self._known.discard(address)
+        try:
+            await self._upload(address, stored)
+        except (nats.errors.Error, TimeoutError) as error:
+            log.warning("could not restore a wanted blob", address=address, error=type(error).__name__)
+
+    async def _upload(self, address: str, stored: bytes) -> None:
+        if address in self._known:
+            return
+        bucket, name = await self._open(), _object_name(address)
+        try:
+            await bucket.get_info(name)
+        except nats.js.errors.ObjectNotFoundError:
+            await self._publish(name, stored)
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known.add(address)
+
+    async def _publish(self, name: str, stored: bytes) -> None:
+        """Chunks first, then the object's entry (ADR-20).
+
+        The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named by its
+        content never has to be replaced.
+        """
+        stream, nuid = self._client.jetstream(timeout=10), secrets.token_hex(11)
+        chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
+        for chunk in chunks:
+            await stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk)
+        entry = ObjectInfo(
+            name=name,
+            bucket=BUCKET,
+            nuid=nuid,
+            size=len(stored),
+            chunks=len(chunks),
+            digest="SHA-256=" + base64.urlsafe_b64encode(digest_of(stored)).decode(),
+            options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES),
+            mtime=datetime.now(UTC).isoformat(),
+        )
+        subject = f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+        await stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers={"Nats-Rollup": "sub"})
+
+    async def _download(self, address: str) -> bytes | None:
+        try:
+            found = await (await self._open()).get(_object_name(address))
+        except (nats.js.errors.Error, nats.errors.Error, TimeoutError):
+            self._bucket = None
+            return None
+        stored = found.data
+        if stored is None or address_of(stored) != address:
+            log.warning("the blob store returned other bytes", address=address)
+            return None
+        return stored
+
+    async def _open(self) -> ObjectStore:
+        if self._bucket is None:
+            self._bucket = await self._client.jetstream(timeout=5).object_store(BUCKET)
+        return self._bucket
+
+
+def _object_name(address: str) -> str:
+    """The address as the object store allows names: without a colon."""
+    return address.replace(":", "-")
+
+
+class PlainOpener:
+    """``Opener`` for plain blobs; it remembers the last few blobs, because results of a lease share one."""
+
+    def __init__(self, blobs: Blobs, bytes_max: int = 64 << 20) -> None:
+        self._blobs, self._bytes_max = blobs, bytes_max
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
+
+    async def open(self, ref: BlobRef) -> bytes:
+        stored = self._recent.get(ref.address)
+        if stored is None:
+            stored = await self._blobs.get(ref.address)
+            self._recent[ref.address] = stored
+            while len(self._recent) > 1 and sum(map(len, self._recent.values())) > self._bytes_max:
+                self._recent.popitem(last=False)
+        plain = stored[ref.offset : ref.offset + ref.size]
+        if len(plain) != ref.size:
+            raise Corrupt(f"{ref.address} is shorter than the reference to it")
+        if ref.salt is not None and commit_to(digest_of(plain), ref.salt) != ref.commitment:
+            raise Corrupt(f"{ref.address} does not match the commitment to it")
+        return plain

@@ -1,0 +1,150 @@
+"""A client's session: fund an escrow, post work, follow it, fetch what was verified."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from msgspec import Struct
+from nats.aio.client import Client
+
+from domain.blobs import BlobRef, blob_ref
+from domain.events import AnyEvent, Platform
+from domain.ids import escrow_id, job_id
+from domain.job import CancelJob, PostJob
+from services import bootstrap
+from services.bus.blobs import BucketBlobs, PlainOpener, Shelf
+from services.bus.client import Commander
+from services.bus.commands import new_nonce
+from services.bus.connect import connect
+from services.bus.consume import Consumer
+from services.config import Settings
+from services.keys import party
+from services.ledger.codec import decode
+from services.ports import Clock, Stored, SystemClock
+from services.program import work_key
+from services.settlement.faucet import draw
+
+#: Events that a follower may be behind before its subscription waits.
+FOLLOW_MAX = 10_000
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What a client wants done, and on which terms.
+
+    Attributes:
+        program: An exported program; shared, mapped: its packed inputs, the mapped ones with a row for each task.
+        price_msat: For one verified run of one task. stake_msat: What a worker risks on it.
+    """
+
+    program: bytes
+    shared: bytes | None
+    mapped: bytes | None
+    tasks: int
+    price_msat: int
+    stake_msat: int = 0
+    replicas: int = 1
+    timeout_s: int = 60
+    memory_mb: int = 1024
+    platforms: tuple[Platform, ...] = ("cpu",)
+    deadline: timedelta = timedelta(hours=1)
+
+
+class Session:
+    """Everything that one client does on the market; open it with ``session``."""
+
+    def __init__(self, settings: Settings, commander: Commander, client: Client, clock: Clock) -> None:
+        self._settings, self._commander, self._client, self._clock = settings, commander, client, clock
+        self._blobs = BucketBlobs(client, Shelf(settings.home / "clients" / commander.party.name / "blobs"))
+        self.opener = PlainOpener(self._blobs)
+
+    @property
+    def key(self) -> str:
+        return self._commander.party.key
+
+    @property
+    def escrow(self) -> str:
+        return escrow_id(self.key)
+
+    async def fund(self, amount_msat: int) -> None:
+        """Put money into the escrow, from the faucet."""
+        await draw(self._client, "escrow", self.key, amount_msat)
+
+    async def post(self, work: Work) -> str:
+        """Put the content into the store and post the job.
+
+        Returns:
+            The job's id.
+        Raises:
+            RefusedByMarket: The terms or the escrow do not allow it; nothing was reserved.
+        """
+        program, shared, mapped = await asyncio.gather(
+            self._store(work.program), self._maybe(work.shared), self._maybe(work.mapped)
+        )
+        command = PostJob(
+            self.escrow,
+            program,
+            work.tasks,
+            work.price_msat,
+            self._clock.now() + work.deadline,
+            work_key(work.program, work.shared, work.mapped, {}),
+            shared,
+            mapped,
+            work.replicas,
+            work.stake_msat,
+            work.timeout_s,
+            work.memory_mb,
+            work.platforms,
+        )
+        nonce = new_nonce()
+        await self._commander.send([command], nonce=nonce)
+        return job_id(self.key, nonce, 0)
+
+    async def cancel(self, job: str) -> None:
+        """Ask for no further work on a job."""
+        await self._commander.send([CancelJob(job)])
+
+    async def _store(self, content: bytes) -> BlobRef:
+        await self._blobs.put(content)
+        return blob_ref(content, os.urandom(16).hex())
+
+    async def _maybe(self, content: bytes | None) -> BlobRef | None:
+        return None if content is None else await self._store(content)
+
+
+@asynccontextmanager
+async def session(settings: Settings, name: str = "client") -> AsyncIterator[Session]:
+    """A session of the party called ``name`` on this machine."""
+    async with (
+        await connect(settings, "party", name=name) as client,
+        bootstrap.commander(settings, party(settings, name)) as commander,
+    ):
+        yield Session(settings, commander, client, SystemClock())
+
+
+async def follow(settings: Settings, *, after: int = 0, subject: str = "pasar.events.>") -> AsyncIterator[Stored]:
+    """Events behind a position, for ever, over interruptions of the broker; filter by ``subject``."""
+    arrived: asyncio.Queue[Stored] = asyncio.Queue(maxsize=FOLLOW_MAX)
+    last = after
+
+    async def offer(events: list[Stored]) -> None:
+        nonlocal last
+        for event in events:
+            if event.position > last:
+                await arrived.put(event)
+                last = event.position
+
+    position: Callable[[], int] = lambda: last  # noqa: E731  read at each reconnection
+    consumer = Consumer(bootstrap.wires(settings, "reader", "follow"), position, offer, subject=subject)
+    consuming = asyncio.get_running_loop().create_task(consumer.run())
+    try:
+        while True:
+            yield await arrived.get()
+    finally:
+        consuming.cancel()
+
+
+def read(stored: Stored) -> AnyEvent:
+    """The event that a message carried."""
+    return decode(stored.name, stored.data, position=stored.position)

@@ -1,0 +1,58 @@
+"""One process of the market: ``python -m services.run ROLE [--name NAME]``. The supervisor starts these."""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+import uvloop
+
+from services import bootstrap, config, logs
+from services.config import Settings
+from services.worker.options import WorkerOptions
+
+log = structlog.get_logger()
+
+ROLES: dict[str, Callable[[Settings, str], Awaitable[None]]] = {
+    "market": bootstrap.run_market,
+    "relay": bootstrap.run_relay,
+    "projector": bootstrap.run_projector,
+    "referee": bootstrap.run_referee,
+    "settlement": bootstrap.run_settlement,
+}
+
+
+async def serve(role: str, settings: Settings, name: str) -> None:
+    """Run a role until SIGTERM or SIGINT."""
+    task = asyncio.ensure_future(ROLES[role](settings, name))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    log.info("stopped")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.run", description=__doc__)
+    parser.add_argument("role", choices=[*sorted(ROLES), "worker"])
+    parser.add_argument("--name", help="distinguishes processes of the same role")
+    parser.add_argument("--options", help="for a worker: its WorkerOptions, as JSON")
+    arguments = parser.parse_args()
+    settings = config.from_environment()
+    name = arguments.name or arguments.role
+    logs.configure(settings, name)
+    gc.freeze()
+    if arguments.role == "worker":
+        options = msgspec.json.decode(arguments.options, type=WorkerOptions)
+        uvloop.run(bootstrap.run_worker(settings, name, options))
+    else:
+        uvloop.run(serve(arguments.role, settings, name))
+
+
+if __name__ == "__main__":
+    main()

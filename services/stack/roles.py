@@ -1,0 +1,56 @@
+"""The market's own processes, in the order in which they start."""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from services.stack.process import Service
+from services.worker.options import WorkerOptions
+
+#: One thread a process: the machine's cores belong to the workers' tasks, not to a pool inside each of them.
+ONE_THREAD: Final = {
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+#: What needs the market starts with it, together.
+AROUND: Final = "around"
+#: Enough for a few hundred tasks of the demo's kind.
+STAKE_MSAT: Final = 1_000_000
+
+
+def role(name: str) -> Service:
+    """The process that plays one of the market's own roles."""
+    return Service(
+        name=name,
+        argv=(sys.executable, "-m", "services.run", name),
+        stage="" if name == "market" else AROUND,
+        environment=ONE_THREAD if name == "referee" else {},
+    )
+
+
+def worker(name: str, options: WorkerOptions, *, prepare: Callable[[], Awaitable[None]] | None = None) -> Service:
+    """A worker on this machine, as the party called ``name``."""
+    encoded = msgspec.json.encode(options).decode()
+    return Service(
+        name=name,
+        argv=(sys.executable, "-m", "services.run", "worker", "--name", name, "--options", encoded),
+        stage=AROUND,
+        environment=ONE_THREAD,
+        prepare=prepare,
+        ready_s=120,
+    )
+
+
+def local_workers(count: int) -> dict[str, WorkerOptions]:
+    """So many plain workers on this machine."""
+    options = WorkerOptions(price_msat=1_000, stake_msat=STAKE_MSAT)
+    return {f"worker-{number}": options for number in range(1, count + 1)}
+
+
+def market_services(workers: Mapping[str, WorkerOptions] | None = None) -> tuple[Service, ...]:
+    """A whole market with these workers on this machine."""
+    named = (worker(name, options) for name, options in (workers or {}).items())
+    return (*map(role, ("market", "relay", "projector", "referee", "settlement")), *named)

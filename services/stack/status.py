@@ -1,0 +1,153 @@
+"""What `pasar status` shows: the processes, what they hold in memory, and what the services say of themselves."""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import psutil
+from msgspec import Struct
+
+from domain.errors import Refused
+from services.config import Settings
+from services.stack import state
+from services.stack.state import ServiceState, StackState
+
+GATHER_S: Final = 0.3
+
+
+class ProcessReport(Struct, frozen=True, kw_only=True):
+    """Attributes:
+    rss_mb, pss_mb: Memory of the process and all it started; shared pages count in every ``rss`` and once in ``pss``.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    since: datetime
+    restarts: int
+    rss_mb: float | None
+    pss_mb: float | None
+
+
+class ServiceReport(Struct, frozen=True, kw_only=True):
+    """Attributes:
+    data: What the service reports: position, lag, heartbeat; one entry for each endpoint that reports anything.
+    """
+
+    name: str
+    id: str
+    started: str
+    data: dict[str, Any]
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Attributes:
+    unheard: Why the services were not asked, if they were not.
+    """
+
+    state: str
+    pid: int
+    started_at: datetime
+    database_url: str
+    nats_url: str
+    processes: tuple[ProcessReport, ...]
+    services: tuple[ServiceReport, ...] = ()
+    unheard: str = ""
+
+
+async def report(settings: Settings) -> Report:
+    """The running stack, seen from outside.
+
+    Raises:
+        NotRunning: No stack runs.
+    """
+    now = state.running(settings)
+    heard: tuple[ServiceReport, ...] = ()
+    unheard = ""
+    try:
+        heard = await ask_services(state.attach(settings))
+    except Refused as refused:
+        unheard = str(refused)
+    return Report(
+        state=now.state,
+        pid=now.pid,
+        started_at=now.started_at,
+        database_url=now.database_url,
+        nats_url=now.nats_url,
+        processes=tuple(_process(service) for service in (_supervisor(now), *now.services)),
+        services=heard,
+        unheard=unheard,
+    )
+
+
+async def ask_services(settings: Settings, *, timeout_s: float = GATHER_S) -> tuple[ServiceReport, ...]:
+    """The statistics of every service that answers within ``timeout_s``.
+
+    Raises:
+        Unavailable: nats-server does not answer.
+    """
+    from services.bus.connect import connect
+
+    connection = await connect(settings, "reader", name="status")
+    try:
+        answers = await connection.subscribe(connection.new_inbox())
+        await connection.publish("$SRV.STATS", reply=answers.subject)
+        found: list[ServiceReport] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for answer in answers.messages:
+                    if answer.data:  # empty: nobody serves
+                        found.append(_heard(answer.data))
+        except TimeoutError:
+            pass
+        return tuple(sorted(found, key=lambda one: (one.name, one.id)))
+    finally:
+        await connection.close()
+
+
+def _heard(answer: bytes) -> ServiceReport:
+    stats = msgspec.json.decode(answer)
+    data = {endpoint["name"]: endpoint["data"] for endpoint in stats["endpoints"] if endpoint.get("data") is not None}
+    return ServiceReport(name=stats["name"], id=stats["id"], started=stats["started"], data=data)
+
+
+def _supervisor(now: StackState) -> ServiceState:
+    return ServiceState(name="supervisor", state="ready", since=now.started_at, pid=now.pid)
+
+
+def _process(service: ServiceState) -> ProcessReport:
+    rss, pss = (None, None) if service.pid is None else memory(service.pid, descendants=service.name != "supervisor")
+    return ProcessReport(
+        name=service.name,
+        state=service.state,
+        pid=service.pid,
+        since=service.since,
+        restarts=service.restarts,
+        rss_mb=_mb(rss),
+        pss_mb=_mb(pss),
+    )
+
+
+def memory(pid: int, *, descendants: bool = True) -> tuple[int | None, int | None]:
+    """Bytes resident and proportional, absent where the system does not tell us."""
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)] if descendants else [root]
+    except psutil.NoSuchProcess:
+        return None, None
+    rss, pss = 0, 0
+    for process in family:
+        try:
+            full = process.memory_full_info()
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:
+            return None, None
+        rss += full.rss
+        pss += getattr(full, "pss", full.uss)
+    return rss, pss
+
+
+def _mb(size: int | None) -> float | None:
+    return None if size is None else round(size / 1e6, 1)

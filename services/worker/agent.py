@@ -1,0 +1,244 @@
+"""Worker agent: takes leases, runs them in the executor, commits, and submits what it committed to.
+
+Two lanes share one executor, so that the next lease is on its way while the last one runs. What finishes within a
+quarter of a second is delivered together: one blob, one commitment batch, one submission. Where replicas compete, a
+result stays on this machine until the market says that all of them are bound.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+
+from domain.blobs import address_of
+from domain.errors import BlobMissing, Corrupt, Refused, Unavailable
+from domain.events import FailureReason, JobPosted
+from domain.market import Command
+from domain.task import FailTask, ReturnTasks, SubmitResult, TakeTasks
+from services.bus.client import Commander, RefusedByMarket
+from services.bus.commands import Lease, Reply
+from services.bus.wire import BusError
+from services.market.gateway import PARK
+from services.ports import Blobs, Opener
+from services.worker.executor import Executor, Failure, Limits, Success
+from services.worker.packing import Bound, Packer, Result, bind
+
+LANES = 2
+#: What finishes within this time is delivered together, in seconds.
+GATHER_S = 0.25
+RETRY_S = 0.3
+TAKE_TIMEOUT_S = PARK.total_seconds() + 10
+
+_UNKNOWN_OUTCOME = (BusError, TimeoutError)
+
+log = structlog.get_logger()
+
+
+class Agent:
+    """One worker's life on the market.
+
+    Args:
+        slots: Tasks of one lease.
+        lanes: Leases in work at a time.
+        substitutes: Programs that are run instead of others, by address: how a dishonest worker is played.
+    """
+
+    def __init__(
+        self,
+        commander: Commander,
+        executor: Executor,
+        blobs: Blobs,
+        opener: Opener,
+        *,
+        slots: int,
+        lanes: int = LANES,
+        substitutes: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._commander, self._executor, self._blobs, self._opener = commander, executor, blobs, opener
+        self._packer = Packer(blobs)
+        self._slots, self._lanes, self._substitutes = slots, lanes, substitutes or {}
+        self._bound: dict[tuple[str, int], Bound] = {}
+        self._in_hand: set[tuple[str, int]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._executing = asyncio.Lock()
+        self.done = self.failed = 0
+
+    @property
+    def key(self) -> str:
+        return self._commander.party.key
+
+    def status(self) -> dict[str, object]:
+        return {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+
+    async def run(self) -> None:
+        """Work until ``stop``; then hand back what is not done."""
+        await self._hand_back()
+        async with asyncio.TaskGroup() as group:
+            lanes = [group.create_task(self._lane()) for _ in range(self._lanes)]
+            await self._stopping.wait()
+            for lane in lanes:
+                lane.cancel()
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        self._bound.clear()
+        self._in_hand.clear()
+        with suppress(*_UNKNOWN_OUTCOME, Refused):
+            async with asyncio.timeout(5):
+                await self._commander.send([ReturnTasks()])
+
+    def stop(self) -> None:
+        """Finish what is being delivered, hand the rest back."""
+        self._stopping.set()
+
+    # ------------------------------------------------------------------------------------------------------- the lanes
+    async def _lane(self) -> None:
+        leases: list[Lease] = []
+        while True:
+            try:
+                if not leases:
+                    reply = await self._commander.send([TakeTasks(self._slots)], timeout_s=TAKE_TIMEOUT_S)
+                    leases = self._accept(reply)
+                while leases:
+                    leases += await self._work(leases.pop(0))
+            except (*_UNKNOWN_OUTCOME, Unavailable, RefusedByMarket) as error:
+                log.info("the market did not answer", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+                await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        """Tell the market what we know to hold: whatever else it gave us went lost on the way."""
+        while True:
+            try:
+                keep = tuple(sorted({*self._in_hand, *self._bound})[:2048])
+                await self._commander.send([ReturnTasks(keep)])
+                return
+            except (*_UNKNOWN_OUTCOME, RefusedByMarket) as error:
+                log.info("cannot hand back yet", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+
+    def _accept(self, reply: Reply) -> list[Lease]:
+        for lease in reply.leases:
+            self._in_hand.update((lease.terms.job, index) for index in lease.tasks)
+        if reply.reveal:
+            self._spawn(self._reveal(reply.reveal))
+        return list(reply.leases)
+
+    async def _work(self, lease: Lease) -> list[Lease]:
+        """Run a lease; what it brings last may come with the next."""
+        terms = lease.terms
+        try:
+            inputs = await self._inputs(terms)
+        except (BlobMissing, Corrupt, Unavailable) as error:
+            log.warning("inputs are missing", job=terms.job, error=str(error))
+            await self._fail(terms, lease.tasks, "blob_missing")
+            return []
+        async with self._executing:
+            last: list[Success | Failure] = []
+            async for gathered in self._gathered(lease, *inputs):
+                if last:
+                    self._spawn(self._deliver_quietly(terms, last))
+                last = gathered
+        return await self._deliver(terms, last, more=True)
+
+    async def _gathered(
+        self, lease: Lease, program: bytes, shared: bytes | None, mapped: bytes | None
+    ) -> AsyncIterator[list[Success | Failure]]:
+        """Outcomes in groups: what came within ``GATHER_S`` of the group's first."""
+        terms, clock = lease.terms, asyncio.get_running_loop().time
+        limits = Limits(wall_s=terms.timeout_s, memory_mb=terms.memory_mb)
+        group: list[Success | Failure] = []
+        began = 0.0
+        async for outcome in self._executor.run(program, shared, mapped, lease.tasks, limits):
+            if group and clock() - began > GATHER_S:
+                yield group
+                group = []
+            if not group:
+                began = clock()
+            group.append(outcome)
+        yield group
+
+    async def _inputs(self, terms: JobPosted) -> tuple[bytes, bytes | None, bytes | None]:
+        program = self._substitutes.get(terms.program.address) or await self._opener.open(terms.program)
+        shared = await self._opener.open(terms.shared) if terms.shared else None
+        mapped = await self._opener.open(terms.mapped) if terms.mapped else None
+        return program, shared, mapped
+
+    # ---------------------------------------------------------------------------------------------- commit and submit
+    async def _deliver(self, terms: JobPosted, outcomes: Sequence[Success | Failure], *, more: bool) -> list[Lease]:
+        """Commit outcomes of one job and, where nobody competes, submit them; ``more`` asks for the next lease."""
+        results = [Result(terms.job, one.task, one.result) for one in outcomes if isinstance(one, Success)]
+        failures = [one for one in outcomes if isinstance(one, Failure)]
+        for failure in failures:
+            log.warning("task failed", job=terms.job, task=failure.task, reason=failure.reason, detail=failure.detail)
+        self.failed += len(failures)
+        competing = terms.replicas > 1
+        upload: asyncio.Task[str] | None = None
+        bound: list[Bound] = []
+        if competing:
+            bound = bind(results)
+            self._bound.update({(terms.job, one.submission.task): one for one in bound})
+        elif results:
+            bound, upload = await self._packer.bind(results)
+        commits: list[Command] = [one.commitment(self.key) for one in bound]
+        failed: list[Command] = [FailTask(terms.job, failure.task, failure.reason) for failure in failures]
+        try:
+            reply = await self._send([*commits, *failed])
+        finally:
+            self._in_hand.difference_update((terms.job, outcome.task) for outcome in outcomes)
+        accepted = _accepted(bound, reply)
+        if upload is None:
+            for one in {*bound} - {*accepted}:
+                self._bound.pop((terms.job, one.submission.task), None)
+            return await self._submit([], more=more)
+        await asyncio.shield(upload)
+        return await self._submit([one.submission for one in accepted], more=more)
+
+    async def _deliver_quietly(self, terms: JobPosted, outcomes: Sequence[Success | Failure]) -> None:
+        try:
+            await self._deliver(terms, outcomes, more=False)
+        except (*_UNKNOWN_OUTCOME, Refused) as error:
+            log.info("a delivery was lost; its tasks will be assigned again", error=str(error) or type(error).__name__)
+
+    async def _reveal(self, due: Sequence[tuple[str, int]]) -> None:
+        """Show results whose competitors are bound: first their blobs, then the openings."""
+        bound = [found for key in due if (found := self._bound.get(key)) is not None]
+        try:
+            for address, stored in {address_of(one.stored): one.stored for one in bound}.items():
+                log.debug("revealing", address=address)
+                await self._blobs.put(stored)
+            await self._submit([one.submission for one in bound], more=False)
+        except (*_UNKNOWN_OUTCOME, Refused) as error:
+            log.info("a reveal was lost; its tasks will be assigned again", error=str(error) or type(error).__name__)
+        finally:
+            for key in due:
+                self._bound.pop(key, None)
+
+    async def _submit(self, submissions: Sequence[SubmitResult], *, more: bool) -> list[Lease]:
+        take = [TakeTasks(self._slots)] if more and not self._stopping.is_set() else []
+        if not submissions and not take:
+            return []
+        reply = await self._send([*submissions, *take], timeout_s=TAKE_TIMEOUT_S)
+        self.done += len(submissions) - len(reply.refused)
+        return self._accept(reply)
+
+    async def _fail(self, terms: JobPosted, tasks: Sequence[int], reason: FailureReason) -> None:
+        self._in_hand.difference_update((terms.job, index) for index in tasks)
+        await self._send([FailTask(terms.job, index, reason) for index in tasks])
+
+    async def _send(self, items: Sequence[Command], *, timeout_s: float = 10) -> Reply:
+        reply = await self._commander.send(items, timeout_s=timeout_s, strict=False)
+        for refusal in reply.refused:
+            log.info("refused", item=refusal.item, name=refusal.name, reason=refusal.message)
+        return reply
+
+    def _spawn(self, delivery: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(delivery)
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+
+
+def _accepted(bound: Sequence[Bound], reply: Reply) -> list[Bound]:
+    """Those whose commitment stands; one that stood already was recorded by a send whose answer was lost."""
+    refused = {refusal.item for refusal in reply.refused if refusal.name != "AlreadyCommitted"}
+    return [one for number, one in enumerate(bound) if number not in refused]

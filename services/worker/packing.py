@@ -1,0 +1,90 @@
+"""Results on their way out.
+
+Small ones that are ready together share one blob, because a blob costs four round trips.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from domain.blobs import BlobRef, address_of, commit_to, digest_of, equality_tag, result_commitment
+from domain.task import CommitResult, SubmitResult
+from services.ports import Blobs
+
+#: Blobs on their way at a time; what is ready meanwhile shares the next one.
+UPLOADS_MAX = 2
+
+
+class Bound(NamedTuple):
+    """A result that the worker is about to commit to.
+
+    Attributes:
+        submission: What will open the commitment.
+        stored: The blob that holds the result.
+    """
+
+    submission: SubmitResult
+    stored: bytes
+
+    def commitment(self, worker: str) -> CommitResult:
+        shown = self.submission
+        digest = result_commitment(worker, shown.job, shown.task, shown.nonce, shown.result, shown.equality)
+        return CommitResult(shown.job, shown.task, digest)
+
+
+class Result(NamedTuple):
+    job: str
+    task: int
+    data: bytes
+
+
+def bind(results: Sequence[Result]) -> list[Bound]:
+    """Put results into one blob and prepare the openings of their commitments.
+
+    Each with a salt and nonce of its own.
+    """
+    stored = b"".join(result.data for result in results)
+    address, offset, bound = address_of(stored), 0, []
+    for job, task, data in results:
+        salt, nonce, digest = os.urandom(16).hex(), os.urandom(16).hex(), digest_of(data)
+        ref = BlobRef(address, offset, len(data), "plain", commit_to(digest, salt), salt)
+        bound.append(Bound(SubmitResult(job, task, nonce, ref, equality_tag(digest, job, task)), stored))
+        offset += len(data)
+    return bound
+
+
+class Packer:
+    """Binds results and uploads them at once: for tasks where nobody competes, so nobody can copy."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._waiting: list[tuple[Sequence[Result], asyncio.Future[tuple[list[Bound], asyncio.Task[str]]]]] = []
+        self._uploads: set[asyncio.Task[str]] = set()
+
+    async def bind(self, results: Sequence[Result]) -> tuple[list[Bound], asyncio.Task[str]]:
+        """Bound results, in order, and the upload of their blob, which must have ended before they are submitted."""
+        future: asyncio.Future[tuple[list[Bound], asyncio.Task[str]]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((results, future))
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        if not self._waiting or len(self._uploads) >= UPLOADS_MAX:
+            return
+        waiting, self._waiting = self._waiting, []
+        bound = bind([result for results, _ in waiting for result in results])
+        upload = asyncio.get_running_loop().create_task(self._blobs.put(bound[0].stored))
+        self._uploads.add(upload)
+        upload.add_done_callback(self._ended)
+        at = 0
+        for results, future in waiting:
+            if not future.done():
+                future.set_result((bound[at : at + len(results)], upload))
+            at += len(results)
+
+    def _ended(self, upload: "asyncio.Task[str]") -> None:
+        self._uploads.discard(upload)
+        if not upload.cancelled():
+            upload.exception()
+        self._start()

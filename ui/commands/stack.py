@@ -1,0 +1,142 @@
+"""``pasar up``, ``pasar down`` and ``pasar status``: the embedded stack on this machine."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ui.format import AsJson, ago, columns, print_json, say
+
+if TYPE_CHECKING:
+    from services.stack.state import StackState
+
+
+def add_to(app: typer.Typer) -> None:
+    """These verbs have no noun: they stand at the root."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=0, help="Workers to start on this machine.")] = 0,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C instead of leaving it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the market on this machine; its data is in PASAR_HOME.
+
+    Examples:
+
+      pasar up                      the market alone
+
+      pasar up --workers 2          and two workers
+
+      PASAR_HOME=/srv/pasar pasar up --foreground
+    """
+    from services.config import from_environment
+    from services.stack import daemon
+
+    settings = from_environment()
+    progress = _Progress()
+    if foreground:
+        import asyncio
+
+        from services import logs
+        from services.stack.roles import local_workers, market_services
+
+        logs.configure(settings, "stack")
+        asyncio.run(daemon.serve(settings, market_services(local_workers(workers)), on_change=progress))
+        return
+    state = daemon.spawn(settings, workers=local_workers(workers), on_change=progress)
+    if as_json:
+        print_json(state)
+        return
+    print(f"the market runs as process {state.pid} on {settings.home}")
+    rows = [("service", "pid"), *((service.name, str(service.pid or "-")) for service in state.services)]
+    print(columns(rows))
+    print(f"events   {state.nats_url}\ndatabase {state.database_url}\nstop it with `pasar down`")
+
+
+def down(as_json: AsJson = False) -> None:
+    """Stop the market on this machine and wait until all of it is gone.
+
+    Examples:
+
+      pasar down
+    """
+    from services.config import from_environment
+    from services.stack import daemon
+    from services.stack.state import NotRunning
+
+    settings = from_environment()
+    try:
+        pid: int | None = daemon.down(settings)
+    except NotRunning:
+        pid = None
+    if as_json:
+        print_json({"stopped": pid})
+    else:
+        print(
+            f"nothing runs on {settings.home}" if pid is None else f"stopped; process {pid} and its services are gone"
+        )
+
+
+def status(as_json: AsJson = False) -> None:
+    """What runs, since when, in how much memory, and what each service reports. Exit status 1 when nothing runs.
+
+    Examples:
+
+      pasar status
+
+      pasar status --json | jq '.services[].data'
+    """
+    import asyncio
+
+    from services.config import from_environment
+    from services.stack.state import NotRunning
+    from services.stack.status import report
+
+    settings = from_environment()
+    try:
+        now = asyncio.run(report(settings))
+    except NotRunning:
+        if as_json:
+            print_json({"state": "down", "home": str(settings.home)})
+            raise typer.Exit(1) from None
+        raise
+    if as_json:
+        print_json(now)
+        return
+    print(f"the stack is {now.state} on {settings.home}, up {ago(now.started_at)}")
+    heading = ("process", "state", "pid", "since", "restarts", "rss MB", "pss MB")
+    lines = [
+        (one.name, one.state, _cell(one.pid), ago(one.since), str(one.restarts), _cell(one.rss_mb), _cell(one.pss_mb))
+        for one in now.processes
+    ]
+    print(columns([heading, *lines]))
+    for service in now.services:
+        facts = "; ".join(f"{name}: {data}" for name, data in service.data.items()) or "answers"
+        print(f"{service.name}  {facts}")
+    if now.unheard:
+        say(now.unheard)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else str(value)
+
+
+class _Progress:
+    """Says on standard error once when each service gets ready, and each death."""
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str, int]] = set()
+
+    def __call__(self, state: "StackState") -> None:
+        for service in state.services:
+            fact = (service.name, service.state, service.restarts)
+            if service.state in ("ready", "waiting") and fact not in self._said:
+                self._said.add(fact)
+                say(
+                    f"{service.name} is ready"
+                    if service.state == "ready"
+                    else f"{service.name} ended; starting it again"
+                )
