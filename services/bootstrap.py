@@ -168,10 +168,7 @@ async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> N
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
         await _enter_market(market, client, executor, options)
-        substitutes = {
-            address_of(Path(honest).read_bytes()): Path(other).read_bytes()
-            for honest, other in options.substitutes.items()
-        }
+        substitutes = await asyncio.to_thread(_substitutes, options)
         agent = Agent(
             market,
             executor,
@@ -208,6 +205,11 @@ async def _enter_market(market: Commander, client: Client, executor: Executor, o
         flops_per_s, bytes_per_s = await device.measure(executor)
         items.append(MeasureCapability(flops_per_s, bytes_per_s))
     await market.send(items, timeout_s=60)
+
+
+def _substitutes(options: WorkerOptions) -> dict[str, bytes]:
+    files = ((Path(honest), Path(other)) for honest, other in options.substitutes.items())
+    return {address_of(honest.read_bytes()): other.read_bytes() for honest, other in files}
 
 
 async def keep_bucket(client: Client) -> None:

@@ -30,7 +30,7 @@ from ui import sweep
 #: How the demo's three workers are called; the last one cuts corners.
 WORKERS = ("anna", "ben", "hasty")
 FUNDS_MSAT = 1_000_000
-WORKER_STAKE_MSAT = 200_000
+WORKER_STAKE_MSAT = 96_000
 LEASE = 4
 
 

@@ -4,11 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from embedded import dummy
-
 from services import logs
 from services.config import Settings
 from services.stack.daemon import serve
+from tests.system.embedded import dummy
 
 if __name__ == "__main__":
     settings = Settings(home=Path(sys.argv[1]))

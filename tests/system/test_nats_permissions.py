@@ -6,13 +6,13 @@ from pathlib import Path
 import nats
 import nats.micro
 import pytest
-from embedded import eventually
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from services.bus.connect import PermissionDenied, connect
 from services.config import Settings
 from services.stack.status import ask_services
 from services.stack.supervisor import Stack
+from tests.system.embedded import eventually
 
 ELSEWHERE = "postgresql://elsewhere/pasar"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from embedded import Supervisor, eventually, gone
 
 from services.config import Settings
 from services.stack import postgres
 from services.stack.supervisor import Stack
+from tests.system.embedded import Supervisor, eventually, gone
 
 ELSEWHERE = "nats://127.0.0.1:1"
 

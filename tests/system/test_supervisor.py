@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from embedded import Supervisor, dummy, eventually, gone, outside, wait_until
 
 from services.stack import daemon, state
 from services.stack.process import NotReady, Service
 from services.stack.state import AlreadyRunning, NotRunning
 from services.stack.supervisor import Stack
+from tests.system.embedded import Supervisor, dummy, eventually, gone, outside, wait_until
 
 
 async def test_service_that_is_killed_is_started_again(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def _run(settings: "Settings", as_json: bool, *, keep: bool) -> "Report":
 @contextmanager
 def _bar(*, quiet: bool) -> "Iterator[tuple[Callable[[str], None], Callable[[Progress], None]]]":
     """What tells of each step, and a bar of verified tasks on a terminal."""
-    from rich.console import Console
     from rich import progress as bars
+    from rich.console import Console
 
     console = Console(stderr=True)
     counts = (bars.TextColumn("verified"), bars.BarColumn(), bars.MofNCompleteColumn())
