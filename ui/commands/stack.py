@@ -34,6 +34,7 @@ def up(
     """
     from services.config import from_environment
     from services.stack import daemon
+    from services.stack.roles import local_workers, market_services
 
     settings = from_environment()
     progress = _Progress()
@@ -41,7 +42,6 @@ def up(
         import asyncio
 
         from services import logs
-        from services.stack.roles import local_workers, market_services
 
         logs.configure(settings, "stack")
         asyncio.run(daemon.serve(settings, market_services(local_workers(workers)), on_change=progress))
