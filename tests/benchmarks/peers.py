@@ -19,7 +19,6 @@ from services import bootstrap
 from services.bus.events import BATCH_MAX, ensure_stream
 from services.bus.relay import publish
 from services.config import Settings
-from services.ledger.codec import Meta, encode_meta
 from services.ports import Stored, SystemClock
 from services.stack.supervisor import Stack
 
