@@ -21,11 +21,11 @@ AROUND: Final = "around"
 STAKE_MSAT: Final = 1_000_000
 
 
-def role(name: str) -> Service:
-    """The process that plays one of the market's own roles."""
+def role(name: str, called: str = "") -> Service:
+    """The process that plays one of the market's own roles; ``called`` tells a second one of it from the first."""
     return Service(
-        name=name,
-        argv=(sys.executable, "-m", "services.run", name),
+        name=called or name,
+        argv=(sys.executable, "-m", "services.run", name, "--name", called or name),
         stage="" if name == "market" else AROUND,
         environment=ONE_THREAD if name == "referee" else {},
     )
