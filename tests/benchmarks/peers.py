@@ -1,4 +1,4 @@
-"""Peers on the same machine: Ray and Dask dispatching a trivial task, and raw JetStream atomic batches.
+"""Peers on the same machine: Ray and Dask dispatching a trivial task.
 
     uv run --group bench python -m tests.benchmarks.peers
 
@@ -7,20 +7,9 @@ Neither peer keeps a task on disk or knows who did it; they are here for the cos
 
 import json
 import os
-import tempfile
 import time
 import warnings
-from pathlib import Path
 from statistics import median
-
-import uvloop
-
-from services import bootstrap
-from services.bus.events import BATCH_MAX, ensure_stream
-from services.bus.relay import publish
-from services.config import Settings
-from services.ports import Stored, SystemClock
-from services.stack.supervisor import Stack
 
 TASKS = 5_000
 ROUNDS = 3
@@ -67,32 +56,10 @@ def dask_tasks_per_s() -> float:
         return median(rates)
 
 
-async def raw_atomic_batches_per_s() -> float:
-    """Events a second into the event stream by atomic batches of 1,000, nothing else running; every batch is synced."""
-    with tempfile.TemporaryDirectory(prefix="pasar-bench-") as home:
-        async with Stack(Settings(home=Path(home)), ()) as stack:
-            wire = await bootstrap.wires(stack.settings, "relay", "bench")()
-            last, at = await ensure_stream(wire), SystemClock().now()
-            meta = (
-                b'{"actor":"U' + b"A" * 55 + b'","correlation":"' + b"0" * 32 + b'","causation":"' + b"0" * 16 + b'"}'
-            )
-            began = time.perf_counter()
-            while last < EVENTS:
-                batch = [
-                    Stored(position, bytes(16), position, "ResultVerified.v1", b"{}" * 140, meta, at)
-                    for position in range(last + 1, last + 1 + BATCH_MAX)
-                ]
-                last = await publish(wire, batch, last)
-            rate = EVENTS / (time.perf_counter() - began)
-            wire.close()
-            return rate
-
-
 def main() -> dict[str, float]:
     """Every figure of this file."""
     warnings.simplefilter("ignore")
     found = {
-        "raw_atomic_batch_events_per_s": round(uvloop.run(raw_atomic_batches_per_s())),
         "dask_tasks_per_s": round(dask_tasks_per_s()),
         "ray_tasks_per_s": round(ray_tasks_per_s()),
     }

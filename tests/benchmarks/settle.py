@@ -33,7 +33,8 @@ from services.stack.supervisor import Stack
 from services.worker.options import WorkerOptions
 
 STAKE_MSAT = 10_000_000_000
-IDLE_TASKS = 60
+IDLE_TASKS = 100
+WARM_UP_TASKS = 30
 _SETTLED = "SELECT verified FROM read.jobs WHERE job = $1"
 
 
@@ -86,6 +87,8 @@ class Bench:
 
     async def idle(self) -> dict[str, float]:
         """Milliseconds for one task on an idle market."""
+        for _ in range(WARM_UP_TASKS):  # until every worker has compiled the program
+            await self.settle(1, poll_s=0.005)
         seconds = [await self._paused(0.02) or await self.settle(1, poll_s=0.0005) for _ in range(IDLE_TASKS)]
         return {
             "idle_task_p50_ms": round(median(seconds) * 1e3, 1),
@@ -94,6 +97,15 @@ class Bench:
 
     async def _paused(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def memory_mb(self) -> float:
+        """Proportional memory of every process of the stack, in MB, once it has come to rest."""
+        await asyncio.sleep(3)
+        used = 0
+        for pid in self._pids().values():
+            for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+                used += one.memory_full_info().pss
+        return round(used / 1e6)
 
     def _cpu(self) -> dict[str, float]:
         spent = {}
@@ -140,7 +152,8 @@ async def main(counts: list[int], tasks: int, rounds: int) -> dict[str, Any]:
         found[f"singles_{count}_workers"] = singles
         print(json.dumps({f"singles_{count}_workers": singles}), flush=True)
     found |= await run(named(LEASES, 2), lambda bench: bench.idle())
-    print(json.dumps({name: found[name] for name in ("idle_task_p50_ms", "idle_task_p99_ms")}), flush=True)
+    found["idle_stack_mb"] = await run({}, lambda bench: bench.memory_mb())
+    print(json.dumps({name: value for name, value in found.items() if name.startswith("idle")}), flush=True)
     return found
 
 
