@@ -155,8 +155,8 @@ class BucketBlobs:
     async def _publish(self, name: str, stored: bytes) -> None:
         """Chunks first, then the object's entry (ADR-20).
 
-        The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named by its
-        content never has to be replaced.
+        The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named by
+        its content never has to be replaced.
         """
         stream, nuid = self._client.jetstream(timeout=10), secrets.token_hex(11)
         chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
