@@ -11,10 +11,11 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 
-def _text(length: int | tuple[int, int], alphabet: str, privacy: str) -> Meta:
+def _text(length: int | tuple[int, int], alphabet: str, privacy: str, *, prefix: str = "") -> Meta:
     """A fixed-form text: its length is checked at every decoding, its alphabet where a stranger sends it."""
     low, high = length if isinstance(length, tuple) else (length, length)
-    pattern = f"^{alphabet}{{{low},{high}}}$"
+    pattern = f"^{prefix}{alphabet}{{{low},{high}}}$"
+    low, high = low + len(prefix), high + len(prefix)
     return Meta(min_length=low, max_length=high, extra_json_schema={"pattern": pattern}, extra={"privacy": privacy})
 
 
@@ -30,7 +31,7 @@ Nonce = Annotated[str, _text(32, "[0-9a-f]", "commitment")]
 #: Name of an outside payment, unique for the party that confirms it (a transaction id, a faucet's own number).
 Reference = Annotated[str, _text((16, 64), "[0-9a-f]", "public")]
 #: Where a blob's stored bytes are found: the hash of exactly those bytes, with the algorithm's name.
-Address = Annotated[str, _text(71, "[a-f0-9:]", "commitment")]
+Address = Annotated[str, _text(64, "[0-9a-f]", "commitment", prefix="sha256:")]
 #: The worker's jax version, as ``0.10.2``.
 Version = Annotated[str, _text((1, 16), "[0-9a-z.+]", "public")]
 

@@ -4,11 +4,12 @@ A frame is the actor's 32-byte key, a 64-byte Ed25519 signature over ``DOMAIN`` 
 ``Body``. The bytes that are sent are the bytes that are signed, so there is no canonical form to agree on.
 """
 
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +21,7 @@ from domain.blobs import BlobRef
 from domain.events import JobPosted
 from domain.ids import At, Nonce
 from domain.market import Command
+from services.bus.alphabets import check_of
 from services.keys import Party, public_key, verify_key
 
 SUBJECT = "pasar.command"
@@ -106,6 +108,8 @@ _encode_body = msgspec.json.Encoder().encode
 _decode_body = msgspec.json.Decoder(Body).decode
 encode_reply = msgspec.json.Encoder().encode
 decode_reply = msgspec.json.Decoder(Reply).decode
+_check_item = {kind: check_of(kind) for kind in get_args(Command)}
+_is_nonce = re.compile("[0-9a-f]{32}").fullmatch
 
 
 class Opened(Struct, frozen=True):
@@ -142,8 +146,9 @@ def open_frame(frame: bytes, market: str, now: datetime) -> Opened:
         raise errors.Unsigned from None
     try:
         body = _decode_body(signed)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.Malformed(reason=str(error)) from None
+    _check_alphabets(body)
     if body.market != market:
         raise errors.Malformed(reason=f"it is signed for market {body.market}, this is {market}")
     if body.expires_at <= now:
@@ -151,6 +156,14 @@ def open_frame(frame: bytes, market: str, now: datetime) -> Opened:
     if body.expires_at > now + HORIZON:
         raise errors.TooFarAhead(expires_at=body.expires_at.isoformat(), seconds=int(HORIZON.total_seconds()))
     return Opened(_key_text(key), body)
+
+
+def _check_alphabets(body: Body) -> None:
+    if not _is_nonce(body.nonce):
+        raise errors.Malformed(reason="a nonce has 32 hexadecimal digits - at `$.nonce`")
+    for number, item in enumerate(body.items):
+        if wrong := _check_item[type(item)](item):
+            raise errors.Malformed(reason=f"`$.items[{number}]{wrong}`")
 
 
 @lru_cache(maxsize=4096)
