@@ -279,6 +279,14 @@ class Reader:
             found = await self._pool.fetch(_SQL["positions_of"], key, after, limit)
             return await self.log.at([row["position"] for row in found])
 
+    async def latest(self, key: str | None = None, limit: int = 20) -> list[Stored]:
+        """The last events, in order."""
+        with _translated():
+            if key is None:
+                return await self.log.read(max(0, await self.log.head() - limit), limit)
+            found = await self._pool.fetch(_SQL["latest_of"], key, limit)
+            return await self.log.at([row["position"] for row in found])
+
     # -------------------------------------------------------------------------------------------------------- waiting
     async def wait_for(self, position: int, *, timeout_s: float = 10) -> None:
         """Return when every read model shows the event at ``position``: then you read your own writes.
