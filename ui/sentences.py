@@ -1,5 +1,7 @@
 """What a state means, as a sentence: what is, what happens next, and by when."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +56,8 @@ REPLICA: Final = {
     "returned": "handed back by its worker",
     "failed": "its worker could not run it",
 }
+#: After these the replica is given to another worker, unless its task is closed.
+_AGAIN: Final = ("expired", "returned", "failed", "rejected")
 _METHODS: Final = {"opened": "nobody ran it again", "agreed": "replicas agree", "replayed": "a referee ran it again"}
 _REASONS: Final = {
     "timeout": "it took too long",
@@ -72,9 +76,22 @@ def of_replica(task: "Task") -> str:
         said += f": {_REASONS[task.reason]}"
     if task.state == "verified" and task.method:
         said += f": {_METHODS[task.method]}"
-    if task.state in ("expired", "returned", "failed", "rejected"):
+    if task.state in _AGAIN:
         said += "; given up" if task.closed else "; it is given out again"
     return said
+
+
+def of_trouble(tasks: "Sequence[Task]") -> str:
+    """Why replicas wait for another worker, the commonest reason first; nothing if none does."""
+    waiting = Counter(
+        _REASONS.get(task.reason or "", REPLICA[task.state]) if task.state == "failed" else REPLICA[task.state]
+        for task in tasks
+        if task.state in _AGAIN and not task.closed
+    )
+    if not waiting:
+        return ""
+    reasons = ", ".join(f"{reason} ({number})" for reason, number in waiting.most_common())
+    return f"{count(waiting.total(), 'run')} without result, waiting for another worker: {reasons}."
 
 
 def of_worker(worker: "Worker") -> str:

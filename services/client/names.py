@@ -1,7 +1,6 @@
 """What the parties of this machine are called here; everybody else is known by key alone."""
 
 from collections.abc import Mapping
-
 from typing import ClassVar
 
 from domain.errors import UnknownWorker

@@ -1,10 +1,7 @@
 """``pasar demo``: the whole market at work, to watch or as JSON."""
 
-import asyncio
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,8 +25,8 @@ def demo(
     """Watch the whole market at work on this machine.
 
     Three workers train small classifiers of handwritten digits, each setting by two of them. One of the three cuts
-    corners: it is caught, unpaid and slashed. It takes less than a minute. Exit status 0 only if every task was verified and the audit
-    holds.
+    corners: it is caught, unpaid and slashed. It takes less than a minute. Exit status 0 only if every task was
+    verified and the audit holds.
 
     Examples:
 
@@ -39,6 +36,9 @@ def demo(
 
       pasar demo --keep && pasar status && pasar audit
     """
+    import tempfile
+    from pathlib import Path
+
     from services import config
 
     if keep:
@@ -51,6 +51,8 @@ def demo(
 
 
 def _run(settings: "Settings", as_json: bool, *, keep: bool) -> "Report":
+    import asyncio
+
     from services import logs
     from ui import demo as demonstration
 

@@ -305,20 +305,22 @@ async def _watch(reader: "Reader", job: str, *, quiet: bool) -> "Job":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     found = await reader.job(job)
+    job = found.job
     console = Console(stderr=True)
     live = console.is_terminal and not quiet
     fields = (TextColumn("verified"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rest]}"))
-    said = ""
+    said: object = None
     with Progress(*fields, TimeElapsedColumn(), console=console, disable=not live, transient=True) as bar:
         shown_ = bar.add_task("verified", total=found.tasks, rest="")
         async for now in reader.watch(found.job):
-            found = now
-            rest = f"rejected {found.rejected}" if found.rejected else ""
+            unchanged, found = now == found, now
+            trouble = sentences.of_trouble(await reader.tasks(job, TASKS_SHOWN)) if unchanged else ""
+            rest = trouble or (f"rejected {found.rejected}" if found.rejected else "")
             bar.update(shown_, completed=found.verified, rest=rest)
-            sentence = sentences.of_job(found)
-            if not live and not quiet and sentence != said and found.state != "completed":
-                say(sentence)
-            said = sentence
+            counted = trouble or (found.state, found.verified)
+            if not live and not quiet and counted != said and found.state != "completed":
+                say(trouble or sentences.of_job(found))
+            said = counted
     return found
 
 
@@ -340,6 +342,8 @@ def _show(job: "Job", tasks: "list[Task]") -> None:
     names = known(attached())
     print(f"job {job.job} of {_named(names, job.client)}, posted {ago(job.posted_at)} ago")
     print(sentences.of_job(job))
+    if job.state != "completed" and (trouble := sentences.of_trouble(tasks)):
+        print(trouble)
     each = f"{count(job.tasks, 'task')}, each by {count(job.replicas, 'worker')}"
     left_msat = job.reserved_msat - job.paid_msat - job.freed_msat
     for what, said in {
