@@ -25,6 +25,7 @@ _SQL = load_queries(FOLDER / "queries.sql")
 _LOOK_EVERY_S: Final = 0.02
 #: How often a watched job is looked at, in seconds.
 WATCH_S: Final = 0.2
+QUIET_S: Final = 2.0
 #: What the server itself, or the way to it, does; everything else that a query raises is a bug.
 _UNREACHABLE = (
     OSError,
@@ -279,6 +280,14 @@ class Reader:
             found = await self._pool.fetch(_SQL["positions_of"], key, after, limit)
             return await self.log.at([row["position"] for row in found])
 
+    async def latest(self, key: str | None = None, limit: int = 20) -> list[Stored]:
+        """The last events, in order."""
+        with _translated():
+            if key is None:
+                return await self.log.read(max(0, await self.log.head() - limit), limit)
+            found = await self._pool.fetch(_SQL["latest_of"], key, limit)
+            return await self.log.at([row["position"] for row in found])
+
     # -------------------------------------------------------------------------------------------------------- waiting
     async def wait_for(self, position: int, *, timeout_s: float = 10) -> None:
         """Return when every read model shows the event at ``position``: then you read your own writes.
@@ -300,22 +309,26 @@ class Reader:
         except TimeoutError:
             raise NotShownYet(position=reached, wanted=position) from None
 
-    async def watch(self, job: str, *, every_s: float = WATCH_S) -> AsyncIterator[Job]:
-        """The job now, and again whenever it has changed, until it is completed.
+    async def watch(self, job: str, *, every_s: float = WATCH_S, quiet_s: float = QUIET_S) -> AsyncIterator[Job]:
+        """The job now, again whenever it has changed, and in a silence every ``quiet_s``, until it is completed.
 
         Raises:
             UnknownJob: There is no such job.
             ReadModelStopped: Nothing would change any more.
         """
         seen: Job | None = None
+        quiet = 0
         while seen is None or seen.state != "completed":
             now = await self.job(job)
-            if now != seen:
-                yield now
-            else:
+            quiet = 0 if now != seen else quiet + 1
+            if quiet * every_s >= quiet_s:
                 _refuse_stopped([one for one in await self.positions() if one.name == "jobs"])
-                await asyncio.sleep(every_s)
+                quiet = 0
+            if not quiet:
+                yield now
             seen = now
+            if now.state != "completed":
+                await asyncio.sleep(every_s)
 
     async def _rows(self, kind: type[Row], query: str, *arguments: Any) -> list[Row]:
         with _translated():

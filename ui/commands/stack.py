@@ -61,7 +61,9 @@ def up(
 
 
 def down(as_json: AsJson = False) -> None:
-    """Stop the market on this machine and wait until all of it is gone.
+    """Stop the market on this machine.
+
+    Returns when all of it is gone.
 
     Examples:
 
@@ -85,7 +87,9 @@ def down(as_json: AsJson = False) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """What runs, since when, in how much memory, and what each service reports. Exit status 1 when nothing runs.
+    """Show what runs and how it is.
+
+    Lag is how many events a service is behind the market. Exit status 1 when nothing runs.
 
     Examples:
 

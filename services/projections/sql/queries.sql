@@ -28,5 +28,9 @@ SELECT position FROM read.event_index, unnest(positions) AS position
    AND first_pos >= coalesce((SELECT max(first_pos) FROM read.event_index WHERE key = $1 AND first_pos <= $2), 0)
  ORDER BY position LIMIT $3
 
+-- name: latest_of
+SELECT position FROM read.event_index, unnest(positions) AS position
+ WHERE key = $1 ORDER BY position DESC LIMIT $2
+
 -- name: positions
 SELECT name, generation, pos AS position, poison_pos, poison, moved_at FROM read.track WHERE live ORDER BY name
