@@ -103,6 +103,8 @@ class Gateway:
                     self._may_ask(item, actor)
                     asked = item
                     continue
+                if isinstance(item, task.ReturnTasks):
+                    self._let_go(actor)
                 facts += self._decide(item, Actor(actor, nonce, number), now)
             except Refused as refusal:
                 self.refused += 1
@@ -114,6 +116,13 @@ class Gateway:
             self._referees.append(Parked(actor, asked.limit, reply, now + PARK))
         else:
             self._record(facts, actor, nonce, Reply(refused=refused), reply)
+
+    def _let_go(self, worker: str) -> None:
+        """Answer what a worker waits for with nothing: it stops, or does not know what it asked for; if it lives, it
+        asks again, and if not, no task is given to nobody.
+        """
+        while (parked := self._matcher.unpark(worker)) is not None:
+            self._answer(parked.reply, Reply())
 
     def _may_ask(self, item: task.TakeTasks | dispute.TakeDisputes, actor: str) -> None:
         if isinstance(item, task.TakeTasks):
