@@ -57,13 +57,3 @@ async def test_worker_that_hands_back_everything_waits_for_nothing() -> None:
     assert endpoint.answers == {}
     endpoint.send("goodbye", ReturnTasks())
     assert endpoint.answers == dict.fromkeys(("first lane", "second lane", "goodbye"), Reply())
-
-
-async def test_worker_that_left_is_given_no_task() -> None:
-    market = Market().with_client().with_worker(ANNA.key)
-    endpoint = Endpoint(market)
-    endpoint.send("lane", TakeTasks(4))
-    endpoint.send("goodbye", ReturnTasks())
-    market.with_job(tasks=4)
-    endpoint.gateway.tick(market.now)
-    assert market.world.holding(ANNA.key).tasks == set()
