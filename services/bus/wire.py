@@ -57,6 +57,9 @@ class Wire(asyncio.Protocol):
         self._handlers: dict[int, Handler] = {}
         self._sids, self._tokens = itertools.count(1), itertools.count(1)
         self._waiting: dict[bytes, tuple[str, asyncio.Future[bytes]]] = {}
+        #: Reply subjects that had their answer and may be used again: new ones miss every cache of the broker. One whose
+        #: answer never came is given up, because it may still come.
+        self._answered: list[str] = []
         self._out: list[bytes] = []
         self._flushing = False
         self._pongs: list[asyncio.Future[None]] = []
@@ -94,11 +97,12 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout(timeout_s):
                 return await answer
         finally:
-            self._waiting.pop(token.encode(), None)
+            if not answer.done() or answer.cancelled():  # an answered subject may be somebody else's by now
+                self._waiting.pop(token.encode(), None)
 
     def ask(self, subject: str) -> tuple[str, asyncio.Future[bytes]]:
         """A reply subject of our own, and the answer that will come there."""
-        token = f"{self._inbox}.{next(self._tokens)}"
+        token = self._answered.pop() if self._answered else f"{self._inbox}.{next(self._tokens)}"
         answer: asyncio.Future[bytes] = self._loop.create_future()
         if self.closed.done():
             answer.set_exception(BusError("the connection to the broker is lost"))
@@ -226,6 +230,7 @@ class Wire(asyncio.Protocol):
             _, answer = self._waiting.pop(message.subject, (None, None))
             if answer is None or answer.done():
                 continue
+            self._answered.append(message.subject.decode())
             if message.headers.startswith(b"NATS/1.0 503"):
                 answer.set_exception(NoResponders("nobody serves this subject now"))
             else:
