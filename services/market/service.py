@@ -17,6 +17,7 @@ from domain.market import Actor, GrantRole, World
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
 from services.bus.wire import BusError, Message, Wire
 from services.ledger.codec import NAMES, Meta, decode, decode_meta, encode, encode_meta
+from services.ledger.errors import LogLost
 from services.ledger.log import Log
 from services.market.gateway import Gateway
 from services.ports import Clock, Record
@@ -107,7 +108,7 @@ class Market:
         while True:
             try:
                 await self._serve_once()
-            except* (OSError, Unavailable, TimeoutError) as errors:
+            except* (OSError, LogLost, Unavailable, TimeoutError) as errors:
                 log.warning("market waits for the log", error=str(errors.exceptions[0]))
             self._gateway = None
             self.rebuilds += 1
