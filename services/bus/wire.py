@@ -65,6 +65,7 @@ class Wire(asyncio.Protocol):
         self._ready: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport | None = None
+        self._lost = "the connection to the broker is lost"
 
     # ------------------------------------------------------------------------------------------------------ using it
     def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
@@ -101,7 +102,7 @@ class Wire(asyncio.Protocol):
         token = f"{self._inbox}.{next(self._tokens)}"
         answer: asyncio.Future[bytes] = self._loop.create_future()
         if self.closed.done():
-            answer.set_exception(BusError("the connection to the broker is lost"))
+            answer.set_exception(BusError(self._lost))
         self._waiting[token.encode()] = (subject, answer)
         return token, answer
 
@@ -113,7 +114,7 @@ class Wire(asyncio.Protocol):
         """Wait until the socket takes more."""
         await self._writable.wait()
         if self.closed.done():
-            raise BusError("the connection to the broker is lost")
+            raise BusError(self._lost)
 
     async def flush(self) -> None:
         """Wait until the broker has seen everything sent so far."""
@@ -139,7 +140,7 @@ class Wire(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        lost = BusError("the connection to the broker is lost")
+        lost = BusError(self._lost)
         futures: list[asyncio.Future[bytes] | asyncio.Future[None]] = [answer for _, answer in self._waiting.values()]
         futures += [*self._pongs, self._ready]
         for future in futures:
@@ -220,6 +221,8 @@ class Wire(asyncio.Protocol):
             for subject, answer in self._waiting.values():
                 if f'"{subject}"' in text and not answer.done():
                     answer.set_exception(error)
+        else:
+            self._lost = f"the broker ended the connection: {text}"
 
     def _answers(self, messages: Sequence[Message]) -> None:
         for message in messages:
