@@ -29,6 +29,8 @@ from services.ports import Blobs
 BUCKET = "blobs"
 WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
+#: The longest wait for the next chunk.
+CHUNK_S = 5.0
 #: Time for a holder to answer before a blob counts as missing.
 HEAL_S = 10.0
 _RETRY_S = 0.25
@@ -134,9 +136,9 @@ class BucketBlobs:
         stored = self._shelf.get(address) if self._shelf is not None else None
         if stored is None:
             return
-        self._known.discard(address)
         try:
-            await self._upload(address, stored)
+            if await self._download(address) is None:  # an entry may be there, and lead to other bytes or to none
+                await self._publish(_object_name(address), stored)
         except (nats.errors.Error, TimeoutError) as error:
             log.warning("could not restore a wanted blob", address=address, error=type(error).__name__)
 
@@ -177,15 +179,36 @@ class BucketBlobs:
 
     async def _download(self, address: str) -> bytes | None:
         try:
-            found = await (await self._open()).get(_object_name(address))
-        except (nats.js.errors.Error, nats.errors.Error, TimeoutError):
+            stored = await self._read(_object_name(address))
+        except (nats.errors.Error, TimeoutError):
             self._bucket = None
             return None
-        stored = found.data
-        if stored is None or address_of(stored) != address:
+        if address_of(stored) != address:
             log.warning("the blob store returned other bytes", address=address)
             return None
         return stored
+
+    async def _read(self, name: str) -> bytes:
+        """The chunks that the object's entry names. Any party may write both, so they are waited for with a limit.
+
+        The library's own ``get`` waits for ever for chunks that are not there.
+
+        Raises:
+            nats.errors.Error, TimeoutError: There is no entry, it makes no sense, or the chunks do not come.
+        """
+        entry = await (await self._open()).get_info(name)
+        if not isinstance(entry.nuid, str) or not isinstance(entry.size, int) or entry.size > BLOB_BYTES_MAX:
+            raise nats.js.errors.BadObjectMetaError
+        stored = bytearray()
+        if not entry.size:
+            return b""
+        chunks = await self._client.jetstream().subscribe(f"$O.{BUCKET}.C.{entry.nuid}", ordered_consumer=True)
+        try:
+            while len(stored) < entry.size:
+                stored += (await chunks.next_msg(timeout=CHUNK_S)).data
+        finally:
+            await chunks.unsubscribe()
+        return bytes(stored)
 
     async def _open(self) -> ObjectStore:
         if self._bucket is None:
