@@ -108,6 +108,8 @@ class Gateway:
                     asked = item
                     continue
                 facts += self._decide(item, Actor(actor, nonce, number), now)
+                if isinstance(item, task.ReturnTasks):
+                    self._start_over(item, actor)
             except Refused as refusal:
                 self.refused += 1
                 refused.append(Refusal(number, refusal.name, str(refusal)))
@@ -118,6 +120,13 @@ class Gateway:
             self._referees.append(Parked(actor, asked.limit, reply, now + PARK))
         else:
             self._record(facts, actor, nonce, Reply(refused=refused), reply)
+
+    def _start_over(self, returned: task.ReturnTasks, worker: str) -> None:
+        """The worker may have missed answers: its earlier requests end, and it hears again what it may reveal."""
+        while (waiting := self._matcher.unpark(worker)) is not None:
+            self._answer(waiting.reply, Reply())
+        for job_id, index in self._world.holding(worker).tasks.intersection(returned.keep):
+            self._announce(job_id, index, self._world.tasks_of[job_id][index])
 
     def _may_ask(self, item: task.TakeTasks | dispute.TakeDisputes, actor: str) -> None:
         if isinstance(item, task.TakeTasks):
