@@ -106,6 +106,12 @@ class Wire(asyncio.Protocol):
         self._waiting[token.encode()] = (subject, answer)
         return token, answer
 
+    def abandon(self, subject: str, reason: str) -> None:
+        """End the wait of all who asked on ``subject``: no answer will come."""
+        for asked, answer in self._waiting.values():
+            if asked == subject and not answer.done():
+                answer.set_exception(BusError(reason))
+
     def new_inbox(self) -> str:
         """A subject that only this connection listens on, once it subscribes."""
         return f"{self._inbox}.{next(self._tokens)}.in"
