@@ -13,23 +13,30 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import ClassVar, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
+import structlog
+
+from domain.errors import Refused
 from services.keys import Party
+
+log = structlog.get_logger()
 
 #: Bytes waiting for the socket above which a publisher must wait.
 WRITE_BUFFER_MAX = 4 << 20
+VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription)[^"]*"([^"]+)"', re.IGNORECASE)
 
 
 class BusError(Exception):
     """The broker refused, or could not be reached."""
 
 
-class PermissionDenied(BusError):
-    """The broker's permissions for this role do not allow it."""
+class PermissionDenied(BusError, Refused):
+    template: ClassVar[str] = "{role} may not {verb} {subject}; connect with a role that may"
 
 
 class NoResponders(BusError):
@@ -219,14 +226,16 @@ class Wire(asyncio.Protocol):
         self._pongs.insert(0, self._ready)
 
     def _error(self, text: str) -> None:
-        denied = "permissions violation" in text.lower()
-        error = PermissionDenied(text) if denied else BusError(text)
+        denied = VIOLATION.search(text)
         if not self._ready.done():
-            self._ready.set_exception(error)
-        elif denied:
+            self._ready.set_exception(BusError(text))
+        elif denied is not None and denied[1].lower() == "publish":
+            role = self._party.name.removeprefix("nats-") if self._party else "public"
             for subject, answer in self._waiting.values():
-                if f'"{subject}"' in text and not answer.done():
-                    answer.set_exception(error)
+                if subject == denied[2] and not answer.done():
+                    answer.set_exception(PermissionDenied(role=role, verb="publish to", subject=subject))
+        elif denied is not None:
+            log.warning("nats permission denied", name=self._name, verb=denied[1], subject=denied[2])
         else:
             self._lost = f"the broker ended the connection: {text}"
 
