@@ -171,7 +171,7 @@ def evolve(job: Job | None, event: JobEvent) -> Job:
 def account(job: Job, event: EscrowReserved | EscrowReleased | EscrowFreed) -> Job:
     """The job after money moved for it."""
     amount_msat = event.amount_msat if isinstance(event, EscrowReserved) else -event.amount_msat
-    return replace(job, left_msat=job.left_msat + amount_msat)
+    return Job(job.terms, job.state, job.left_msat + amount_msat, job.live, job.done, job.verified, job.version)
 
 
 def count(job: Job, *, live: int, done: int, verified: int) -> Job:

@@ -146,6 +146,7 @@ class World:
         self.escrows: dict[str, escrow.Escrow] = {}
         self.references: set[str] = set()
         self._streams: dict[tuple[Kind, str], bytes] = {}
+        self._prefixes: dict[str, bytes] = {}
 
     # ------------------------------------------------------------------------------------------------------ looking up
     def job_of(self, job_id: str) -> job.Job:
@@ -211,8 +212,10 @@ class World:
             except (errors.Refused, AssertionError, KeyError) as error:
                 raise Corrupt(f"what follows from {event} is against the rules") from error
             if not queue:
-                endings = [job.complete(self.jobs[job_id_]) for job_id_ in sorted(touched) if job_id_]
-                queue.extend(ending for ending in endings if ending is not None)
+                for job_id_ in sorted(touched):
+                    ending = job.complete(self.jobs[job_id_]) if job_id_ else None
+                    if ending is not None:
+                        queue.append(ending)
                 touched.clear()
         return facts
 
@@ -362,7 +365,7 @@ class World:
             holding.running -= before.slots[event.replica].phase is task.Phase.ASSIGNED
             live = -1
             verified = kind is ResultVerified and event.settles
-        done = int(task.done(after)) - int(task.done(before))
+        done = 0 if kind is TaskAssigned else int(task.done(after)) - int(task.done(before))
         self.jobs[job_id_] = job.count(owner, live=live, done=done, verified=verified)
         return job_id_ if done or owner.state is job.State.CLOSING else ""
 
@@ -412,7 +415,11 @@ class World:
         return Fact(event, stream_of(Kind.job, event.job), self.jobs[event.job].version)
 
     def _place_task(self, event: Any) -> Fact:
-        return Fact(event, stream_of(Kind.task, event.job, event.task), self.tasks_of[event.job][event.task].version)
+        prefix = self._prefixes.get(event.job)
+        if prefix is None:
+            prefix = self._prefixes[event.job] = stream_of(Kind.task, event.job)[:13]
+        index = event.task
+        return Fact(event, prefix + index.to_bytes(3, "big"), self.tasks_of[event.job][index].version)
 
     def _place_dispute(self, event: Any) -> Fact:
         return Fact(event, stream_of(Kind.dispute, event.job, event.task), self.disputes[event.job, event.task].version)
@@ -424,7 +431,11 @@ class World:
         return Fact(event, self._stream(Kind.stake, event.worker), self.stakes[event.worker].version)
 
     def _place_escrow(self, event: Any) -> Fact:
-        return Fact(event, stream_of(Kind.escrow, event.escrow), self.escrows[event.escrow].version)
+        key = (Kind.escrow, event.escrow)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = stream_of(Kind.escrow, event.escrow)
+        return Fact(event, stream, self.escrows[event.escrow].version)
 
     def _place_role(self, event: Any) -> Fact:
         return Fact(event, self._stream(Kind.market, self.operator), self.roles_version)

@@ -140,7 +140,10 @@ def may_take(task: Task, worker: str) -> bool:
 
 def open_replica(task: Task) -> int | None:
     """First replica that nobody holds."""
-    return next((index for index, slot in enumerate(task.slots) if slot.phase is Phase.OPEN), None)
+    for index, slot in enumerate(task.slots):
+        if slot.phase is Phase.OPEN:
+            return index
+    return None
 
 
 def live(task: Task) -> bool:
@@ -150,7 +153,10 @@ def live(task: Task) -> bool:
 
 def done(task: Task) -> bool:
     """Whether no replica of it will move again."""
-    return all(slot.phase >= Phase.VERIFIED for slot in task.slots)
+    for slot in task.slots:  # noqa: SIM110  asked twice for every event of every task, a generator doubles its cost
+        if slot.phase < Phase.VERIFIED:
+            return False
+    return True
 
 
 # --------------------------------------------------------------------------------------------------------- decisions

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import fcntl
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import nats.errors
 import nats.js.errors
@@ -13,7 +15,7 @@ import structlog
 from nats.aio.client import Client
 
 from domain.blobs import address_of
-from domain.errors import AlreadyCredited, AlreadyRegistered
+from domain.errors import AlreadyCredited, AlreadyRegistered, Refused
 from domain.market import Command
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
 from services.bus import wire
@@ -43,6 +45,10 @@ from services.worker.executor import Executor
 from services.worker.options import WorkerOptions
 
 log = structlog.get_logger()
+
+
+class RunsAlready(Refused):
+    template: ClassVar[str] = "worker {name} runs already on this machine; choose another name with --name"
 
 
 def operator(settings: Settings) -> str:
@@ -157,9 +163,24 @@ async def run_settlement(settings: Settings, name: str) -> None:
         await asyncio.Event().wait()
 
 
-async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> None:
-    """Leases in, results out, until SIGTERM or SIGINT."""
+async def run_worker(
+    settings: Settings, name: str, options: WorkerOptions, *, ready: Callable[[], None] = announce_ready
+) -> None:
+    """Leases in, results out, until SIGTERM or SIGINT.
+
+    Args:
+        ready: Called when the ask stands.
+    Raises:
+        RunsAlready: Another process works under this name; two would hand back each other's tasks.
+    """
     home = settings.home / "workers" / name
+    with alone(_folder(home), name):
+        await _run_worker(settings, name, options, home, ready)
+
+
+async def _run_worker(
+    settings: Settings, name: str, options: WorkerOptions, home: Path, ready: Callable[[], None]
+) -> None:
     async with (
         await connect(settings, "party", name=name) as client,
         commander(settings, party(settings, name)) as market,
@@ -182,8 +203,23 @@ async def run_worker(settings: Settings, name: str, options: WorkerOptions) -> N
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.stop)
-        announce_ready()
+        ready()
         await agent.run()
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Hold a worker's folder; it is let go when the process ends in whatever way.
+
+    Raises:
+        RunsAlready: Another process holds it.
+    """
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunsAlready(name=name) from None
+        yield
 
 
 async def _enter_market(market: Commander, client: Client, executor: Executor, options: WorkerOptions) -> None:

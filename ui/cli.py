@@ -4,13 +4,15 @@ Each noun is a module in ``ui/commands`` with a typer app of its own; a module i
 functions, so that ``pasar --help`` loads neither drivers nor JAX.
 """
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from domain.errors import Refused
-from ui.commands import audit, demo, projection, stack
+from ui.commands import audit, demo, escrow, events, job, projection, schema, stack, worker
+from ui.format import in_sat
 
 app = typer.Typer(
     name="pasar",
@@ -20,10 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-demo.add_to(app)
-stack.add_to(app)
-audit.add_to(app)
-projection.add_to(app)
+for commands in (demo, stack, job, worker, escrow, events, audit, projection, schema):
+    commands.add_to(app)
 
 
 def _version(wanted: bool) -> None:
@@ -48,8 +48,21 @@ def main() -> None:
     try:
         app()
     except Refused as refused:
-        print(f"pasar: {refused}", file=sys.stderr)
-        sys.exit(1)
+        _refuse(refused)
+    except BaseExceptionGroup as group:
+        refusals, others = group.split(Refused)
+        if refusals is None or others is not None:
+            raise
+        _refuse(_first(refusals))
     except BrokenPipeError:
-        sys.stderr.close()  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, `head` say, has seen enough
         sys.exit(0)
+
+
+def _refuse(refused: BaseException) -> NoReturn:
+    print(f"pasar: {in_sat(str(refused))}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _first(group: BaseException) -> BaseException:
+    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group

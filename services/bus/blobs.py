@@ -31,6 +31,9 @@ WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
 #: The longest wait for the next chunk.
 CHUNK_S = 5.0
+CHUNKS_IN_FLIGHT = 8
+#: Up to this size a blob is sent without asking whether it is there already: asking costs as much.
+UNASKED_BYTES = 64 << 10
 #: Time for a holder to answer before a blob counts as missing.
 HEAL_S = 10.0
 _RETRY_S = 0.25
@@ -146,10 +149,13 @@ class BucketBlobs:
         if address in self._known:
             return
         bucket, name = await self._open(), _object_name(address)
-        try:
-            await bucket.get_info(name)
-        except nats.js.errors.ObjectNotFoundError:
+        if len(stored) <= UNASKED_BYTES:
             await self._publish(name, stored)
+        else:
+            try:
+                await bucket.get_info(name)
+            except nats.js.errors.ObjectNotFoundError:
+                await self._publish(name, stored)
         if len(self._known) > 10_000:
             self._known.clear()
         self._known.add(address)
@@ -157,13 +163,19 @@ class BucketBlobs:
     async def _publish(self, name: str, stored: bytes) -> None:
         """Chunks first, then the object's entry (ADR-20).
 
-        The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named by
-        its content never has to be replaced.
+        The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named
+        by its content never has to be replaced.
         """
-        stream, nuid = self._client.jetstream(timeout=10), secrets.token_hex(11)
+        stream, rollup = self._client.jetstream(timeout=10), {"Nats-Rollup": "sub"}
         chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
-        for chunk in chunks:
-            await stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk)
+        single = len(chunks) == 1  # it replaces itself when it is put again
+        nuid = digest_of(stored).hex()[:22] if single else secrets.token_hex(11)
+        headers = rollup if single else None
+        for start in range(0, len(chunks) - CHUNKS_IN_FLIGHT + 1, CHUNKS_IN_FLIGHT):
+            part = chunks[start : start + CHUNKS_IN_FLIGHT]
+            await asyncio.gather(*(stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk) for chunk in part))
+        rest = chunks[len(chunks) - len(chunks) % CHUNKS_IN_FLIGHT :]
+        messages = [stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk, headers=headers) for chunk in rest]
         entry = ObjectInfo(
             name=name,
             bucket=BUCKET,
@@ -175,7 +187,8 @@ class BucketBlobs:
             mtime=datetime.now(UTC).isoformat(),
         )
         subject = f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
-        await stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers={"Nats-Rollup": "sub"})
+        messages.append(stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers=rollup))
+        await asyncio.gather(*messages)  # sent, and so stored, in this order: the entry never points to nothing
 
     async def _download(self, address: str) -> bytes | None:
         try:

@@ -9,9 +9,10 @@ Source: CloudEvents 1.0 NATS binding; W3C Trace Context for ``traceparent``.
 
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from domain.ids import Kind, kind_of
+from domain.ids import Kind
 from services.bus.wire import BusError, Message, Wire
 from services.ledger.codec import Meta, decode_meta, encode_meta
 from services.ports import Stored
@@ -34,22 +35,26 @@ STREAM_CONFIG: dict[str, Any] = {
     "deny_purge": True,
 }
 
-_KIND_NAMES = {kind: kind.name for kind in Kind}
+_KIND_NAMES = {int(kind): kind.name for kind in Kind}
 
 
 def subject_of(stream: bytes, name: str) -> str:
     """Where an event of this stream and stored name is published."""
-    return f"pasar.events.{_KIND_NAMES[kind_of(stream)]}.{stream[:12].hex()}.{name.partition('.')[0]}"
+    return f"pasar.events.{_KIND_NAMES[stream[12]]}.{stream[:12].hex()}.{name.partition('.')[0]}"
 
 
 def headers_of(event: Stored) -> bytes:
     """The CloudEvents attributes, as header lines without the opening and closing line."""
-    meta = decode_meta(event.meta)
     return (
-        f"ce-specversion: 1.0\r\nce-id: {event.stream.hex()}-{event.version}\r\nce-source: pasar\r\n"
-        f"ce-type: {event.name}\r\nce-time: {event.recorded_at.isoformat()}\r\n"
-        f"ce-actor: {meta.actor}\r\ntraceparent: {meta.traceparent}\r\n"
+        f"ce-id: {event.stream.hex()}-{event.version}\r\nce-specversion: 1.0\r\nce-type: {event.name}\r\n"
+        f"ce-time: {event.recorded_at.isoformat()}\r\n{_caused(event.meta)}"
     ).encode()
+
+
+@lru_cache(maxsize=4096)
+def _caused(meta: bytes) -> str:
+    caused = decode_meta(meta)
+    return f"ce-actor: {caused.actor}\r\nce-source: pasar\r\ntraceparent: {caused.traceparent}\r\n"
 
 
 def read_headers(block: bytes) -> dict[str, str]:
@@ -64,12 +69,28 @@ def stored_from(position: int, message: Message) -> Stored:
     Raises:
         KeyError, ValueError: A header is missing or unreadable: no relay of ours published it.
     """
-    headers = read_headers(message.headers)
-    stream, _, version = headers["ce-id"].partition("-")
-    _, correlation, causation, _ = headers["traceparent"].split("-")
-    meta = encode_meta(Meta(headers["ce-actor"], correlation, causation))
-    recorded_at = datetime.fromisoformat(headers["ce-time"])
-    return Stored(position, bytes.fromhex(stream), int(version), headers["ce-type"], message.data, meta, recorded_at)
+    lines = message.headers.split(b"\r\n")
+    # as ``headers_of`` writes them, at the end of the block
+    if len(lines) > 9 and lines[-9].startswith(b"ce-id: ") and lines[-3].startswith(b"traceparent: "):
+        named, kind, at = lines[-9][7:].decode(), lines[-7][9:].decode(), lines[-6][9:].decode()
+        meta = _meta(lines[-5][10:].decode(), lines[-3][13:].decode())
+    else:
+        headers = read_headers(message.headers)
+        named, kind, at = headers["ce-id"], headers["ce-type"], headers["ce-time"]
+        meta = _meta(headers["ce-actor"], headers["traceparent"])
+    stream, _, version = named.partition("-")
+    return Stored(position, bytes.fromhex(stream), int(version), kind, message.data, meta, _time(at))
+
+
+@lru_cache(maxsize=4096)
+def _meta(actor: str, traceparent: str) -> bytes:
+    _, correlation, causation, _ = traceparent.split("-")
+    return encode_meta(Meta(actor, correlation, causation))
+
+
+@lru_cache(maxsize=256)
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 async def call(wire: Wire, subject: str, request: dict[str, Any] | None = None, *, timeout_s: float = 10) -> Any:

@@ -10,13 +10,15 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from domain.blobs import BlobRef, blob_ref
+from domain.escrow import RefundEscrow
 from domain.events import AnyEvent, Platform
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
+from domain.market import Command
 from services import bootstrap
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf
 from services.bus.client import Commander
-from services.bus.commands import new_nonce
+from services.bus.commands import Reply, new_nonce
 from services.bus.connect import connect
 from services.bus.consume import Consumer
 from services.config import Settings
@@ -52,10 +54,15 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Session:
-    """Everything that one client does on the market; open it with ``session``."""
+    """Everything that one client does on the market; open it with ``session``.
+
+    Attributes:
+        position: The last position that one of its commands was recorded at: wait for it to read your own writes.
+    """
 
     def __init__(self, settings: Settings, commander: Commander, client: Client, clock: Clock) -> None:
         self._settings, self._commander, self._client, self._clock = settings, commander, client, clock
+        self.position = 0
         self._blobs = BucketBlobs(client, Shelf(settings.home / "clients" / commander.party.name / "blobs"))
         self.opener = PlainOpener(self._blobs)
 
@@ -69,7 +76,15 @@ class Session:
 
     async def fund(self, amount_msat: int) -> None:
         """Put money into the escrow, from the faucet."""
-        await draw(self._client, "escrow", self.key, amount_msat)
+        self._recorded(await draw(self._client, "escrow", self.key, amount_msat))
+
+    async def refund(self, amount_msat: int) -> None:
+        """Take free money out of the escrow, back to the client.
+
+        Raises:
+            RefusedByMarket: Less is free.
+        """
+        await self._send(RefundEscrow(amount_msat))
 
     async def post(self, work: Work) -> str:
         """Put the content into the store and post the job.
@@ -98,12 +113,18 @@ class Session:
             work.platforms,
         )
         nonce = new_nonce()
-        await self._commander.send([command], nonce=nonce)
+        await self._send(command, nonce=nonce)
         return job_id(self.key, nonce, 0)
 
     async def cancel(self, job: str) -> None:
         """Ask for no further work on a job."""
-        await self._commander.send([CancelJob(job)])
+        await self._send(CancelJob(job))
+
+    async def _send(self, command: Command, *, nonce: str | None = None) -> None:
+        self._recorded(await self._commander.send([command], nonce=nonce))
+
+    def _recorded(self, reply: Reply) -> None:
+        self.position = max(self.position, reply.position)
 
     async def _store(self, content: bytes) -> BlobRef:
         await self._blobs.put(content)

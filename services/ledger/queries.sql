@@ -18,6 +18,10 @@ FROM event WHERE pos > $1 AND pos <= $2 ORDER BY pos
 SELECT pos, uuid_send(stream), ver, name, data, meta, recorded_at
 FROM event WHERE pos > $1 AND pos <= $2 AND name = ANY($3::text[]) ORDER BY pos LIMIT $4
 
+-- name: at
+SELECT pos, uuid_send(stream), ver, name, data, meta, recorded_at
+FROM event WHERE pos = ANY($1::bigint[]) ORDER BY pos
+
 -- name: stream_forward
 SELECT pos, uuid_send(stream), ver, name, data, meta, recorded_at
 FROM event WHERE stream = $1 AND ver > $2 AND ver <= $3 ORDER BY ver LIMIT $4

@@ -91,6 +91,10 @@ class LogReader:
             return await self.read(after, max(0, min(limit, upto - after)))
         return await self._fetch(SQL["named"], after, upto, names, limit)
 
+    async def at(self, positions: Sequence[int]) -> list[Stored]:
+        """The events at these positions, in order."""
+        return await self._fetch(SQL["at"], positions)
+
     async def stream(
         self,
         stream: bytes,

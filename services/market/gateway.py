@@ -10,6 +10,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -196,13 +197,14 @@ class Gateway:
     def _see(self, fact: Fact, now: datetime) -> None:
         self._matcher.see(fact)
         self._timers.see(fact)
-        event = fact.event
-        if isinstance(event, ResultCommitted | ReplicasWithdrawn):
+        event: Any = fact.event
+        kind = type(event)
+        if kind is ResultCommitted or kind is ReplicasWithdrawn:
             if event.reveal_by is not None:
                 self._announce(event.job, event.task, self._world.tasks_of[event.job][event.task])
-        elif isinstance(event, DisputeOpened):
+        elif kind is DisputeOpened:
             self._disputes[event.job, event.task] = now
-        elif isinstance(event, DisputeRuled):
+        elif kind is DisputeRuled:
             self._disputes.pop((event.job, event.task), None)
 
     def _announce(self, job_id: str, index: int, one: task.Task) -> None:

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from datetime import datetime
+from typing import Any
 
 from domain import job, task
 from domain.events import JobPosted, ReplicasWithdrawn, ResultCommitted, TaskAssigned
@@ -27,14 +28,14 @@ class Timers:
 
     def see(self, fact: Fact) -> None:
         """Follow one fact that sets a deadline."""
-        event = fact.event
+        event: Any = fact.event
         kind = type(event)
         if kind is TaskAssigned:
-            assert isinstance(event, TaskAssigned)
             self._push(event.expires_at, event.job, event.task)
-        elif isinstance(event, ResultCommitted | ReplicasWithdrawn) and event.reveal_by is not None:
-            self._push(event.reveal_by, event.job, event.task)
-        elif isinstance(event, JobPosted):
+        elif kind is ResultCommitted or kind is ReplicasWithdrawn:
+            if event.reveal_by is not None:
+                self._push(event.reveal_by, event.job, event.task)
+        elif kind is JobPosted:
             self._push(event.expires_at, event.job)
 
     def due(self, now: datetime) -> list[ExpireAssignment | ExpireJob]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from domain.errors import Corrupt
+from domain.events import AnyEvent
 from services.ledger.codec import EVENTS
 from services.projections.model import Change, Seen, Unreadable
 
@@ -16,6 +17,11 @@ _OWNERS = ("job", "escrow", "client", "worker", "referee", "party")
 FIELDS: dict[type, tuple[str, ...]] = {
     event: tuple(name for name in event.__struct_fields__ if name in _OWNERS) for event in EVENTS
 }
+
+
+def keys(event: AnyEvent) -> set[str]:
+    """Everything by which the event is found."""
+    return {type(event).__name__, *(getattr(event, field) for field in FIELDS[type(event)])}
 
 
 class EventIndex:

@@ -1,12 +1,13 @@
 """What `pasar status` shows: the processes, what they hold in memory, and what the services say of themselves."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import psutil
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from domain.errors import Refused
 from services.config import Settings
@@ -32,12 +33,19 @@ class ProcessReport(Struct, frozen=True, kw_only=True):
 
 class ServiceReport(Struct, frozen=True, kw_only=True):
     """Attributes:
-    data: What the service reports: position, lag, heartbeat; one entry for each endpoint that reports anything.
+    name: Of the process, as ``worker-1``; ``service`` is its kind.
+    position: The last event that it has dealt with. lag: Events that the market has recorded since.
+    at: Its heartbeat: when it answered, by its own clock.
+    data: All that it reports.
     """
 
     name: str
+    service: str
     id: str
-    started: str
+    started: datetime
+    at: datetime | None
+    position: int | None
+    lag: int | None
     data: dict[str, Any]
 
 
@@ -101,15 +109,57 @@ async def ask_services(settings: Settings, *, timeout_s: float = GATHER_S) -> tu
                         found.append(_heard(answer.data))
         except TimeoutError:
             pass
-        return tuple(sorted(found, key=lambda one: (one.name, one.id)))
+        return _with_lag(found)
     finally:
         await connection.close()
 
 
+class _Endpoint(Struct):
+    data: dict[str, Any] | None = None
+
+
+class _Stats(Struct):
+    """What a NATS service answers; see ``services.bus.status`` for the data of ours."""
+
+    name: str
+    id: str
+    started: datetime
+    metadata: dict[str, str] = {}
+    endpoints: list[_Endpoint] = []
+
+
+_decode_stats = msgspec.json.Decoder(_Stats).decode
+
+
 def _heard(answer: bytes) -> ServiceReport:
-    stats = msgspec.json.decode(answer)
-    data = {endpoint["name"]: endpoint["data"] for endpoint in stats["endpoints"] if endpoint.get("data") is not None}
-    return ServiceReport(name=stats["name"], id=stats["id"], started=stats["started"], data=data)
+    stats = _decode_stats(answer)
+    data = {name: value for endpoint in stats.endpoints for name, value in (endpoint.data or {}).items()}
+    return ServiceReport(
+        name=stats.metadata.get("name", stats.name),
+        service=stats.name,
+        id=stats.id,
+        started=stats.started,
+        at=msgspec.convert(data.pop("at", None), datetime | None),
+        position=_position(data),
+        lag=None,
+        data=data,
+    )
+
+
+def _position(data: dict[str, Any]) -> int | None:
+    """Of a service with several read models, that of the last one."""
+    found = [one["position"] for one in data.get("projections", {}).values()]
+    return min(found) if found else data.get("position")
+
+
+def _with_lag(found: Sequence[ServiceReport]) -> tuple[ServiceReport, ...]:
+    """Every service beside the furthest one, which is the market when it answers."""
+    head = max((one.position for one in found if one.position is not None), default=0)
+    known = (
+        one if one.position is None else structs.replace(one, lag=head - one.position)
+        for one in sorted(found, key=lambda one: (one.service, one.name, one.id))
+    )
+    return tuple(known)
 
 
 def _supervisor(now: StackState) -> ServiceState:

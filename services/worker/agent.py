@@ -6,7 +6,7 @@ result stays on this machine until the market says that all of them are bound.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -21,8 +21,9 @@ from services.bus.commands import Lease, Reply
 from services.bus.wire import BusError
 from services.market.gateway import PARK
 from services.ports import Blobs, Opener
-from services.worker.executor import Executor, Failure, Limits, Success
+from services.worker.executor import Executor, Failure, Success
 from services.worker.packing import Bound, Packer, Result, bind
+from services.worker.runner import Inputs, Runner
 
 LANES = 2
 #: What finishes within this time is delivered together, in seconds.
@@ -55,14 +56,13 @@ class Agent:
         lanes: int = LANES,
         substitutes: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._commander, self._executor, self._blobs, self._opener = commander, executor, blobs, opener
-        self._packer = Packer(blobs)
+        self._commander, self._blobs, self._opener = commander, blobs, opener
+        self._runner, self._packer = Runner(executor, gather_s=GATHER_S), Packer(blobs)
         self._slots, self._lanes, self._substitutes = slots, lanes, substitutes or {}
         self._bound: dict[tuple[str, int], Bound] = {}
         self._in_hand: set[tuple[str, int]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._executing = asyncio.Lock()
         self._starts = 0
         self.done = self.failed = 0
 
@@ -77,10 +77,11 @@ class Agent:
         """Work until ``stop``; then hand back what is not done."""
         await self._hand_back()
         async with asyncio.TaskGroup() as group:
-            lanes = [group.create_task(self._lane()) for _ in range(self._lanes)]
+            running = [group.create_task(self._lane()) for _ in range(self._lanes)]
+            running.append(group.create_task(self._runner.run()))
             await self._stopping.wait()
-            for lane in lanes:
-                lane.cancel()
+            for one in running:
+                one.cancel()
         await asyncio.gather(*self._deliveries, return_exceptions=True)
         self._bound.clear()
         self._in_hand.clear()
@@ -142,36 +143,18 @@ class Agent:
             log.warning("inputs are missing", job=terms.job, error=str(error))
             await self._fail(terms, lease.tasks, "blob_missing")
             return []
-        async with self._executing:
-            last: list[Success | Failure] = []
-            async for gathered in self._gathered(lease, *inputs):
-                if last:
-                    self._spawn(self._deliver_quietly(terms, last))
-                last = gathered
+        last: list[Success | Failure] = []
+        async for group in self._runner.outcomes(terms, inputs, lease.tasks):
+            if last:
+                self._spawn(self._deliver_quietly(terms, last))
+            last = group
         return await self._deliver(terms, last, more=True)
 
-    async def _gathered(
-        self, lease: Lease, program: bytes, shared: bytes | None, mapped: bytes | None
-    ) -> AsyncIterator[list[Success | Failure]]:
-        """Outcomes in groups: what came within ``GATHER_S`` of the group's first."""
-        terms, clock = lease.terms, asyncio.get_running_loop().time
-        limits = Limits(wall_s=terms.timeout_s, memory_mb=terms.memory_mb)
-        group: list[Success | Failure] = []
-        began = 0.0
-        async for outcome in self._executor.run(program, shared, mapped, lease.tasks, limits):
-            if group and clock() - began > GATHER_S:
-                yield group
-                group = []
-            if not group:
-                began = clock()
-            group.append(outcome)
-        yield group
-
-    async def _inputs(self, terms: JobPosted) -> tuple[bytes, bytes | None, bytes | None]:
+    async def _inputs(self, terms: JobPosted) -> Inputs:
         program = self._substitutes.get(terms.program.address) or await self._opener.open(terms.program)
         shared = await self._opener.open(terms.shared) if terms.shared else None
         mapped = await self._opener.open(terms.mapped) if terms.mapped else None
-        return program, shared, mapped
+        return Inputs(program, shared, mapped)
 
     # ---------------------------------------------------------------------------------------------- commit and submit
     async def _deliver(self, terms: JobPosted, outcomes: Sequence[Success | Failure], *, more: bool) -> list[Lease]:
@@ -182,32 +165,32 @@ class Agent:
             log.warning("task failed", job=terms.job, task=failure.task, reason=failure.reason, detail=failure.detail)
         self.failed += len(failures)
         try:
-            return await self._commit(terms, results, failures, more=more)
+            if terms.replicas > 1:
+                await self._commit_blindly(terms, results, failures)
+                return await self._submit([], more=more)
+            return await self._commit_and_submit(terms, results, failures, more=more)
         finally:  # not before the submission: what is not in hand is handed back when an answer went lost
             self._in_hand.difference_update((terms.job, outcome.task) for outcome in outcomes)
 
-    async def _commit(
+    async def _commit_and_submit(
         self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure], *, more: bool
     ) -> list[Lease]:
-        upload: asyncio.Task[str] | None = None
-        bound: list[Bound] = []
-        if terms.replicas > 1:
-            bound = [self._bound.setdefault((terms.job, one.submission.task), one) for one in bind(results)]
-        elif results:
-            bound, upload = await self._packer.bind(results)
-        commits: list[Command] = [one.commitment(self.key) for one in bound]
-        failed: list[Command] = [FailTask(terms.job, failure.task, failure.reason) for failure in failures]
+        """Nobody competes for these tasks: their blob goes up while the market records the commitments."""
+        bound, upload = await self._packer.bind(results) if results else ([], None)
+        reply = await self._send([*(one.commitment(self.key) for one in bound), *_failed(terms, failures)])
+        if upload is not None:
+            await asyncio.shield(upload)
+        return await self._submit([one.submission for one in _accepted(bound, reply)], more=more)
+
+    async def _commit_blindly(self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure]) -> None:
+        """Others run these tasks too: what we found stays here until all are bound."""
+        bound = [self._bound.setdefault((terms.job, one.submission.task), one) for one in bind(results)]
+        accepted: list[Bound] = []
         try:
-            reply = await self._send([*commits, *failed])
-        except BaseException:
-            self._forget(bound)
-            raise
-        accepted = _accepted(bound, reply)
-        if upload is None:
+            reply = await self._send([*(one.commitment(self.key) for one in bound), *_failed(terms, failures)])
+            accepted = _accepted(bound, reply)
+        finally:
             self._forget(one for one in bound if one not in accepted)
-            return await self._submit([], more=more)
-        await asyncio.shield(upload)
-        return await self._submit([one.submission for one in accepted], more=more)
 
     def _forget(self, bound: Iterable[Bound]) -> None:
         for one in bound:
@@ -260,6 +243,10 @@ class Agent:
         task = asyncio.get_running_loop().create_task(delivery)
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
+
+
+def _failed(terms: JobPosted, failures: Sequence[Failure]) -> list[Command]:
+    return [FailTask(terms.job, failure.task, failure.reason) for failure in failures]
 
 
 def _accepted(bound: Sequence[Bound], reply: Reply) -> list[Bound]:

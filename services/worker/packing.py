@@ -13,7 +13,7 @@ from domain.task import CommitResult, SubmitResult
 from services.ports import Blobs
 
 #: Blobs on their way at a time; what is ready meanwhile shares the next one.
-UPLOADS_MAX = 2
+UPLOADS_MAX = 1
 
 
 class Bound(NamedTuple):

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain import job
+from domain import job, task
 from tests.simulate import Simulation
 
 
@@ -38,3 +38,24 @@ def test_market_ends_every_job_and_frees_what_it_did_not_spend(seed: int, steps:
         assert found.left_msat == found.live == 0
     assert all(account.reserved_msat == 0 for account in game.world.escrows.values())
     assert all(not game.world.holding(party).tasks for party in game.workers)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**9), steps=st.integers(0, 300))
+def test_market_knows_what_each_worker_has_in_hand(seed: int, steps: int) -> None:
+    world = Simulation(seed).run(steps).world
+    for key, holding in world.holdings.items():
+        slots = [
+            (job_id, index, slot.phase)
+            for job_id, tasks in world.tasks_of.items()
+            for index, found in enumerate(tasks)
+            for slot in found.slots
+            if slot.worker == key and slot.phase <= task.Phase.SUBMITTED
+        ]
+        assert holding.tasks == {(job_id, index) for job_id, index, _ in slots}
+        assert holding.running == sum(phase is task.Phase.ASSIGNED for *_, phase in slots)
+        assert holding.locked_msat == sum(world.jobs[job_id].terms.stake_msat for job_id, *_ in slots)
+    for job_id, found in world.jobs.items():
+        tasks = world.tasks_of[job_id]
+        assert found.live == sum(slot.phase in (1, 2, 3) for each in tasks for slot in each.slots)
+        assert found.done == sum(task.done(each) for each in tasks)

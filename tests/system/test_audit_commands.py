@@ -22,6 +22,7 @@ def history(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Simulation:
     """A log and its read models in the database that the commands use."""
     game = Simulation(8).run(400)
     monkeypatch.setenv("PASAR_DATABASE_URL", database_url)
+    monkeypatch.setenv("PASAR_NATS_URL", "nats://nobody.invalid")
 
     async def write() -> None:
         await write_log(database_url, game.records)

@@ -105,7 +105,7 @@ async def test_party_keeps_blobs_and_serves_statistics_but_publishes_no_event(se
     )
     await service.add_endpoint(name="health", subject="pasar.blobs.want.health", handler=lambda _: None)
     (heard,) = await ask_services(settings)
-    assert (heard.name, heard.data) == ("worker", {"health": {"position": 7}})
+    assert (heard.name, heard.data) == ("worker", {"position": 7})
     with pytest.raises(PermissionDenied):
         await party.jetstream().publish("pasar.events.job.x.Forged", b"{}")
     for connection in (relay, party):

@@ -2,7 +2,7 @@
 
 from services.stack.process import Service
 from services.stack.restarts import DEATHS_MAX, HEALTHY_S, LONGEST_S, WINDOW_S, Restarts
-from services.stack.roles import market_services
+from services.stack.roles import local_workers, market_services
 from services.stack.supervisor import stages
 
 
@@ -32,5 +32,5 @@ def test_service_is_failing_when_it_died_ten_times_within_a_minute() -> None:
 def test_services_of_one_stage_start_together_and_others_alone() -> None:
     alone = [Service(name=name, argv=("/bin/true",)) for name in "ab"]
     assert [[service.name for service in stage] for stage in stages(alone)] == [["a"], ["b"]]
-    names = [[service.name for service in stage] for stage in stages(market_services(workers=2))]
-    assert names == [["market"], ["relay", "projector", "referee", "settlement"], ["worker-1", "worker-2"]]
+    names = [[service.name for service in stage] for stage in stages(market_services(local_workers(2)))]
+    assert names == [["market"], ["relay", "projector", "referee", "settlement", "worker-1", "worker-2"]]

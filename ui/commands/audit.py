@@ -20,9 +20,16 @@ def audit(
     upto: Annotated[int | None, typer.Option(min=0, help="The last position to look at.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay the log, check what must always hold, and name the first event that breaks it.
+    """Replay the log and check what must hold.
 
-    Exit status 1 if anything is broken. With --upto the read models, which are further, are left out.
+    Names the first event that breaks an invariant; exit status 1 if there is one. With --upto the read models, which
+    are further, are left out.
+
+    Examples:
+
+      pasar audit
+
+      pasar audit --upto 1000 --json | jq -r .root
     """
     import asyncio
 

@@ -1,15 +1,12 @@
 """``pasar demo``: the whole market at work, to watch or as JSON."""
 
-import asyncio
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.format import AsJson, columns, print_json, say
+from ui.format import AsJson, columns, print_json, sat, say
 
 if TYPE_CHECKING:
     from services.config import Settings
@@ -25,11 +22,11 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the market up afterwards, in PASAR_HOME.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole market on this machine, on real input, in under a minute.
+    """Watch the whole market at work on this machine.
 
     Three workers train small classifiers of handwritten digits, each setting by two of them. One of the three cuts
-    corners: watch it being caught, unpaid and slashed. Exit status 0 only if every task was verified and the audit
-    holds.
+    corners: it is caught, unpaid and slashed. It takes less than a minute. Exit status 0 only if every task was
+    verified and the audit holds.
 
     Examples:
 
@@ -39,6 +36,9 @@ def demo(
 
       pasar demo --keep && pasar status && pasar audit
     """
+    import tempfile
+    from pathlib import Path
+
     from services import config
 
     if keep:
@@ -51,6 +51,8 @@ def demo(
 
 
 def _run(settings: "Settings", as_json: bool, *, keep: bool) -> "Report":
+    import asyncio
+
     from services import logs
     from ui import demo as demonstration
 
@@ -98,16 +100,12 @@ def _show(report: "Report", *, keep: bool) -> None:
     print(f"its accuracy on held-out test images: {report.accuracy:.1%}\n")
     rows = [("worker", "verified", "rejected", "earned", "stake lost")]
     for worker in report.workers:
-        amounts = (_sat(worker.earned_msat), _sat(worker.slashed_msat))
+        amounts = (sat(worker.earned_msat), sat(worker.slashed_msat))
         rows.append((worker.name, str(worker.verified), str(worker.rejected), *amounts))
-    rows.append(("together", "", "", _sat(report.paid_msat), _sat(report.slashed_msat)))
+    rows.append(("together", "", "", sat(report.paid_msat), sat(report.slashed_msat)))
     print(columns(rows))
     verdict = "every invariant holds" if report.audit["ok"] else "AN INVARIANT IS BROKEN; run `pasar audit`"
     print(f"\naudit of {report.events} events: {verdict}")
     print(f"{report.seconds:.1f} s in all")
     if keep:
         print(f"\nThe market is still up in {report.home}: `pasar status`, `pasar audit`, `pasar down`.")
-
-
-def _sat(amount_msat: int) -> str:
-    return f"{amount_msat / 1000:,g} sat"

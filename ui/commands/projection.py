@@ -17,7 +17,16 @@ def add_to(root: typer.Typer) -> None:
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """Show each read model's generations and positions; exit status 1 if one has stopped."""
+    """Show where each read model is.
+
+    Exit status 1 if one has stopped at an event that it cannot fold.
+
+    Examples:
+
+      pasar projection list
+
+      pasar projection list --json | jq '.[] | select(.live) | .pos'
+    """
     import asyncio
 
     found = asyncio.run(_track(database_url()))
@@ -32,7 +41,14 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def rebuild(name: Name, as_json: AsJson = False) -> None:
-    """Fold the log again beside the live read model, compare the two, and let the new one take its place."""
+    """Fold a read model again from the log.
+
+    Readers see the old rows until the new ones are complete and compared with them.
+
+    Examples:
+
+      pasar projection rebuild jobs
+    """
     import asyncio
 
     from services.projections.rebuild import rebuild as build
@@ -55,7 +71,12 @@ def rebuild(name: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def rollback(name: Name, as_json: AsJson = False) -> None:
-    """Let the generation before the live one go live again."""
+    """Let the rows from before the last rebuild go live again.
+
+    Examples:
+
+      pasar projection rollback jobs
+    """
     import asyncio
 
     from services.projections.rebuild import roll_back

@@ -8,6 +8,10 @@ from ui.format import AsJson, ago, columns, print_json, say
 
 if TYPE_CHECKING:
     from services.stack.state import StackState
+    from services.stack.status import ServiceReport
+
+#: What a service reports and the table has a column for, or the projector says for machines.
+_SHOWN_ELSEWHERE = ("position", "projections", "head", "last_loop_at")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,6 +38,7 @@ def up(
     """
     from services.config import from_environment
     from services.stack import daemon
+    from services.stack.roles import local_workers, market_services
 
     settings = from_environment()
     progress = _Progress()
@@ -41,7 +46,6 @@ def up(
         import asyncio
 
         from services import logs
-        from services.stack.roles import local_workers, market_services
 
         logs.configure(settings, "stack")
         asyncio.run(daemon.serve(settings, market_services(local_workers(workers)), on_change=progress))
@@ -57,7 +61,9 @@ def up(
 
 
 def down(as_json: AsJson = False) -> None:
-    """Stop the market on this machine and wait until all of it is gone.
+    """Stop the market on this machine.
+
+    Returns when all of it is gone.
 
     Examples:
 
@@ -81,7 +87,9 @@ def down(as_json: AsJson = False) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """What runs, since when, in how much memory, and what each service reports. Exit status 1 when nothing runs.
+    """Show what runs and how it is.
+
+    Lag is how many events a service is behind the market. Exit status 1 when nothing runs.
 
     Examples:
 
@@ -113,11 +121,27 @@ def status(as_json: AsJson = False) -> None:
         for one in now.processes
     ]
     print(columns([heading, *lines]))
-    for service in now.services:
-        facts = "; ".join(f"{name}: {data}" for name, data in service.data.items()) or "answers"
-        print(f"{service.name}  {facts}")
+    if now.services:
+        print()
+        print(columns([("service", "position", "lag", "heard", "says"), *map(_service, now.services)]))
     if now.unheard:
         say(now.unheard)
+
+
+def _service(one: "ServiceReport") -> tuple[str, ...]:
+    heard = "-" if one.at is None else f"{ago(one.at)} ago"
+    models = one.data.get("projections", {})
+    stopped = [f"{name} stopped at {model['position']}" for name, model in models.items() if model["poison"]]
+    facts = [_fact(name, value) for name, value in one.data.items() if name not in _SHOWN_ELSEWHERE]
+    said = ", ".join(filter(None, (*stopped, *facts)))
+    return one.name, _cell(one.position), _cell(one.lag), heard, said
+
+
+def _fact(name: str, value: object) -> str:
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"not {words}"
+    return "" if value is None else f"{value} {words}" if isinstance(value, int) else f"{words}: {value}"
 
 
 def _cell(value: float | None) -> str:

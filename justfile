@@ -1,0 +1,37 @@
+# What people do here, by name. `just` alone lists it.
+
+[private]
+default:
+    @just --list --unsorted
+
+# Everything that must hold before a change is taken: style, types, structure, tests.
+test: lint
+    python -m pytest
+
+# Style, types and who may import whom.
+lint:
+    ruff check .
+    ruff format --check .
+    mypy
+    lint-imports
+
+# The tests of one folder or name, quickly: `just t tests/unit -k escrow`.
+t *arguments:
+    python -m pytest -x -q {{ arguments }}
+
+# The kill test, many times over with fresh seeds.
+kill times="10":
+    python -m tests.system.kill_many {{ times }}
+
+# The whole market on this machine, on real input.
+demo *arguments:
+    pasar demo {{ arguments }}
+
+# Every benchmark beside its peers and raw limits; writes build/bench.json (several minutes).
+bench *arguments:
+    uv run --group bench python -W ignore -m tests.benchmarks {{ arguments }}
+
+# Format and mend what can be mended by itself.
+format:
+    ruff check --fix .
+    ruff format .

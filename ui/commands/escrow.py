@@ -1,0 +1,174 @@
+"""``pasar escrow``: a client's money on the market."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from domain.errors import Refused
+from ui.commands.running import CLIENT, As, ask, attached, run, shown
+from ui.format import AsJson, columns, parse_msat, print_json, sat
+
+if TYPE_CHECKING:
+    from services.client.session import Session
+    from services.config import Settings
+    from services.projections.queries import Escrow
+
+app = typer.Typer(name="escrow", help="A client's money: fund it, look at it, take it back.", no_args_is_help=True)
+Amount = Annotated[int, typer.Argument(parser=parse_msat, metavar="SAT", help="As 12, 12sat or 1500msat.")]
+
+
+def add_to(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
+class NotFree(Refused):
+    template: ClassVar[str] = "only {free} are free in the escrow of {name}; ask for that or less, or for --all"
+
+
+class SayHowMuch(Refused):
+    template: ClassVar[str] = "say how much: an amount, or --all for everything that is free"
+
+
+@app.command()
+def fund(amount: Amount, as_: As = CLIENT, as_json: AsJson = False) -> None:
+    """Put money into the escrow; on this market it is play money from a faucet.
+
+    Examples:
+
+      pasar escrow fund 1000
+
+      pasar escrow fund 250000msat --as alice
+    """
+
+    async def put(client: "Session") -> None:
+        await client.fund(amount)
+
+    _done(run(_moved(attached(), as_, put)), as_json, f"funded with {sat(amount)}")
+
+
+@app.command()
+def refund(
+    amount: Annotated[
+        int | None, typer.Argument(parser=parse_msat, metavar="[SAT]", help="As 12, 12sat or 1500msat.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that is free.")] = False,
+    as_: As = CLIENT,
+    as_json: AsJson = False,
+) -> None:
+    """Take free money out of the escrow, back to the client; what is reserved for jobs stays.
+
+    Examples:
+
+      pasar escrow refund 100
+
+      pasar escrow refund --all --as alice
+    """
+    from services.client.session import Session
+    from services.projections.queries import Reader
+
+    if (amount is None) != everything:
+        raise SayHowMuch
+    settings = attached()
+    assert settings.database_url is not None, "a stack that is up has a database"
+    url, taken = settings.database_url, [amount or 0]
+
+    async def take(client: Session) -> None:
+        async with await Reader.open(url) as reader:
+            free_msat = (await reader.escrow(client.escrow)).free_msat
+        if everything:
+            taken[0] = free_msat
+        if taken[0] > free_msat:
+            raise NotFree(free=sat(free_msat), name=as_)
+        if taken[0]:
+            await client.refund(taken[0])
+
+    left = run(_moved(settings, as_, take))
+    _done(left, as_json, f"{sat(taken[0])} went back to {as_}")
+
+
+@app.command()
+def show(
+    escrow: Annotated[str, typer.Argument(help="An escrow's id or its beginning; your own if absent.")] = "",
+    everyone: Annotated[bool, typer.Option("--all", help="Every escrow on the market.")] = False,
+    as_: As = CLIENT,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the money is: free, reserved for jobs, released to workers, refunded.
+
+    Examples:
+
+      pasar escrow show
+
+      pasar escrow show --all --json | jq 'map(.free_msat) | add'
+    """
+    from services.client.names import known
+
+    settings = attached()
+    if everyone:
+        found = ask(lambda reader: reader.escrows())
+        if as_json:
+            print_json(found)
+            return
+        names = known(settings)
+        rows = [(one.escrow, names.get(one.client, "-"), *map(sat, _amounts(one).values())) for one in found]
+        print(columns([("escrow", "client", "funded", "free", "reserved", "released", "refunded"), *rows]))
+        return
+    id_ = escrow.lower() or _own(settings, as_)
+    one = ask(lambda reader: reader.escrow(id_))
+    if as_json:
+        print_json(one)
+        return
+    _show(one, known(settings).get(one.client, "another party"))
+
+
+def _own(settings: "Settings", name: str) -> str:
+    from domain.ids import escrow_id
+    from services.keys import party
+
+    return escrow_id(party(settings, name).key)
+
+
+async def _moved(settings: "Settings", name: str, move: "Callable[[Session], Awaitable[None]]") -> "Escrow":
+    """Move money in a session, and look at the escrow afterwards."""
+    from services.client.session import session
+    from services.projections.queries import Reader
+
+    async with session(settings, name) as client:
+        await move(client)
+        await shown(settings, client.position)
+        assert settings.database_url is not None, "a stack that is up has a database"
+        async with await Reader.open(settings.database_url) as reader:
+            return await reader.escrow(client.escrow)
+
+
+def _done(escrow: "Escrow", as_json: bool, what: str) -> None:
+    if as_json:
+        print_json(escrow)
+    else:
+        print(f"{what}; {sat(escrow.free_msat)} are free now, {sat(escrow.reserved_msat)} reserved")
+
+
+def _amounts(escrow: "Escrow") -> dict[str, int]:
+    return {
+        "funded": escrow.funded_msat,
+        "free": escrow.free_msat,
+        "reserved": escrow.reserved_msat,
+        "released": escrow.released_msat,
+        "refunded": escrow.refunded_msat,
+    }
+
+
+def _show(escrow: "Escrow", owner: str) -> None:
+    print(f"escrow {escrow.escrow} of {owner}")
+    means = {
+        "funded": "all that was paid in, the sum of what follows",
+        "free": "for new jobs, or to be taken back",
+        "reserved": "for the replicas of posted jobs",
+        "released": "earned by workers",
+        "refunded": "taken back",
+    }
+    amounts = {name: sat(amount) for name, amount in _amounts(escrow).items()}
+    width = max(map(len, amounts.values()))
+    for name, amount in amounts.items():
+        print(f"  {name:<8}  {amount:>{width}}  {means[name]}")

@@ -1,0 +1,412 @@
+"""``pasar job``: work that a client buys."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from domain.errors import EscrowTooSmall, Refused, UnknownEscrow, UnknownJob
+from ui import sentences
+from ui.commands.running import CLIENT, As, ask, attached, run, shown
+from ui.format import AsJson, ago, columns, count, parse_duration, parse_msat, print_json, sat, say, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.client.session import Session, Work
+    from services.projections.queries import Job, Reader, Task
+
+app = typer.Typer(name="job", help="Work that a client buys: post it, follow it, cancel it.", no_args_is_help=True)
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id or its beginning.")]
+#: Rows of tasks that are shown when nobody asks for more.
+TASKS_SHOWN = 40
+
+
+def add_to(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
+class BadInput(Refused):
+    template: ClassVar[str] = "{file} cannot be used: {reason}"
+
+
+class SayHowMany(Refused):
+    template: ClassVar[str] = "say how many tasks the job has with --tasks, or give --mapped arrays with a row for each"
+
+
+class NotEnough(Refused):
+    template: ClassVar[str] = (
+        "the job needs {needed} and the escrow of {name} has {free} free; "
+        "fund it first: `pasar escrow fund {missing}{as_}`"
+    )
+
+
+@app.command()
+def post(
+    program: Annotated[Path, typer.Argument(metavar="PROGRAM_FILE", help="An exported program.")],
+    price: Annotated[
+        int, typer.Option(parser=parse_msat, metavar="SAT", help="For one verified run of one task: 12, 1500msat.")
+    ],
+    shared: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Arrays that every task gets whole, as .safetensors.")
+    ] = None,
+    mapped: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Arrays with a row for each task, as .safetensors.")
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="How many; the rows of --mapped if absent.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=5, help="Different workers that run each task.")] = 1,
+    stake: Annotated[
+        int, typer.Option(parser=parse_msat, metavar="SAT", help="What a worker risks on each task.")
+    ] = "0",  # type: ignore[assignment]
+    timeout: Annotated[
+        timedelta, typer.Option(parser=parse_duration, metavar="TIME", help="For one task: 90, 5min.")
+    ] = "60s",  # type: ignore[assignment]
+    deadline: Annotated[
+        timedelta, typer.Option(parser=parse_duration, metavar="TIME", help="For the whole job: 1h, 2d.")
+    ] = "1h",  # type: ignore[assignment]
+    memory: Annotated[int, typer.Option(min=64, metavar="MB", help="Memory for one task.")] = 1024,
+    as_: As = CLIENT,
+    as_json: AsJson = False,
+) -> None:
+    """Buy runs of a program.
+
+    Each task is paid from the client's escrow when its result is verified. The program is what
+    services.program.export_program makes of a JAX function of (shared, row).
+
+    Examples:
+
+      pasar job post square.program --mapped x.safetensors --price 2
+
+      pasar job post sweep.program --shared data.safetensors --tasks 9 --price 2 --replicas 2
+
+      pasar job post pi.program --tasks 9 --price 1500msat --json | jq -r .job
+    """
+    from services.client.session import Work
+
+    mapped_bytes = _arrays(mapped)
+    work = Work(
+        program=_bytes(program),
+        shared=_arrays(shared),
+        mapped=mapped_bytes,
+        tasks=_tasks(tasks, mapped, mapped_bytes),
+        price_msat=price,
+        stake_msat=stake,
+        replicas=replicas,
+        timeout_s=int(timeout.total_seconds()),
+        memory_mb=memory,
+        deadline=deadline,
+    )
+    job, position = run(_post(work, as_))
+    cost_msat = work.tasks * replicas * price
+    if as_json:
+        print_json({"job": job, "tasks": work.tasks, "reserved_msat": cost_msat, "position": position})
+        return
+    each = (
+        f"{count(work.tasks, 'task')} by {count(replicas, 'worker')} each"
+        if replicas > 1
+        else count(work.tasks, "task")
+    )
+    print(f"posted job {job}: {each} at {sat(price)}; {sat(cost_msat)} are reserved for it")
+    print(f"follow it with `pasar job watch {job[:8]}`")
+
+
+@app.command()
+def show(
+    job: JobName,
+    upto: Annotated[
+        int | None, typer.Option(min=1, metavar="POSITION", help="As it was after this event of the log.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rows of tasks to show.")] = TASKS_SHOWN,
+    as_json: AsJson = False,
+) -> None:
+    """Show a job, its money and its tasks.
+
+    Examples:
+
+      pasar job show 3fa2
+
+      pasar job show 3fa2 --upto 120
+
+      pasar job show 3fa2 --json | jq '.tasks[] | select(.state == "rejected")'
+    """
+    if upto is not None:
+        _show_then(run(_then(job, upto)), as_json)
+        return
+
+    async def look(reader: "Reader") -> "tuple[Job, list[Task]]":
+        found = await reader.job(job.lower())
+        return found, await reader.tasks(found.job, None if as_json else limit)
+
+    found, tasks = ask(look)
+    if as_json:
+        print_json({"sentence": sentences.of_job(found), "job": found, "tasks": tasks})
+    else:
+        _show(found, tasks)
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 20,
+    state: Annotated[str | None, typer.Option(help="Only open, cancelled, expired or completed ones.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the latest jobs, newest first.
+
+    Examples:
+
+      pasar job list
+
+      pasar job list --state open --json | jq -r '.[].job'
+    """
+    if state is not None and state not in _STATES:
+        raise NoSuchState(state=state, states=", ".join(_STATES))
+    found = ask(lambda reader: reader.jobs(limit, state))
+    if as_json:
+        print_json(found)
+        return
+    heading = ("job", "state", "verified", "replicas", "price", "paid", "posted")
+    print(columns([heading, *map(_row, found)]))
+    if not found:
+        print("no job was posted" if state is None else f"no job is {state}")
+
+
+@app.command()
+def watch(job: JobName, as_json: AsJson = False) -> None:
+    """Follow a job until its end. Exit status 1 if a task was not verified.
+
+    Examples:
+
+      pasar job watch 3fa2
+
+      pasar job watch 3fa2 --json | jq -r .sentence
+    """
+    ended = ask(lambda reader: _watch(reader, job.lower(), quiet=as_json))
+    if as_json:
+        print_json({"sentence": sentences.of_job(ended), "job": ended})
+    else:
+        print(sentences.of_job(ended))
+    if ended.failed:
+        say(f"see which ones with `pasar job show {ended.job[:8]}`")
+        raise typer.Exit(1)
+
+
+@app.command()
+def cancel(job: JobName, as_: As = CLIENT, as_json: AsJson = False) -> None:
+    """Ask for no further work on a job.
+
+    What workers hold is still taken and paid; the rest is free again.
+
+    Examples:
+
+      pasar job cancel 3fa2 --as alice
+    """
+    found = ask(lambda reader: reader.job(job.lower()))
+    settings = attached()
+
+    async def send() -> None:
+        from services.client.session import session
+
+        async with session(settings, as_) as client:
+            await client.cancel(found.job)
+        await shown(settings, client.position)
+
+    run(send())
+    after = ask(lambda reader: reader.job(found.job))
+    if as_json:
+        print_json({"sentence": sentences.of_job(after), "job": after})
+    else:
+        print(sentences.of_job(after))
+
+
+_STATES = ("open", "cancelled", "expired", "completed")
+
+
+class NoSuchState(Refused):
+    template: ClassVar[str] = "no job is ever {state}; its states are {states}"
+
+
+# --------------------------------------------------------------------------------------------------------------- inputs
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput(file=file, reason=error.strerror) from None
+
+
+def _arrays(file: Path | None) -> bytes | None:
+    """A file of packed arrays, read to see that it is one."""
+    from services import arrays
+
+    if file is None:
+        return None
+    packed = _bytes(file)
+    try:
+        arrays.unpack(packed)
+    except arrays.BadArrays as error:
+        raise BadInput(file=file, reason=error) from None
+    return packed
+
+
+def _tasks(tasks: int | None, file: Path | None, mapped: bytes | None) -> int:
+    """How many tasks there are, by the option or by the rows of the mapped arrays, which have to agree."""
+    from services import arrays
+
+    if mapped is None:
+        if tasks is None:
+            raise SayHowMany
+        return tasks
+    rows = {array.shape[0] if array.ndim else 0 for array in arrays.unpack(mapped).values()}
+    if len(rows) != 1 or 0 in rows:
+        raise BadInput(file=file, reason="mapped arrays need the same number of rows, one for each task")
+    (found,) = rows
+    if tasks is not None and tasks > found:
+        raise BadInput(file=file, reason=f"it has {count(found, 'row')} for {count(tasks, 'task')}")
+    return tasks or int(found)
+
+
+async def _post(work: "Work", name: str) -> tuple[str, int]:
+    """Post it, and wait until it can be seen."""
+    from services.bus.client import RefusedByMarket
+    from services.client.session import session
+
+    settings = attached()
+    async with session(settings, name) as client:
+        try:
+            job = await client.post(work)
+        except RefusedByMarket as refused:
+            if refused.name not in (EscrowTooSmall.__name__, UnknownEscrow.__name__):
+                raise
+            raise await _not_enough(client, work, name) from None
+        await shown(settings, client.position)
+        return job, client.position
+
+
+async def _not_enough(client: "Session", work: "Work", name: str) -> Refused:
+    from services.projections.queries import Reader
+
+    settings = attached()
+    assert settings.database_url is not None, "a stack that is up has a database"
+    async with await Reader.open(settings.database_url) as reader:
+        try:
+            free_msat = (await reader.escrow(client.escrow)).free_msat
+        except UnknownEscrow:
+            free_msat = 0
+    needed_msat = work.tasks * work.replicas * work.price_msat
+    missing = sat(needed_msat - free_msat).replace(",", "").removesuffix(" sat")
+    as_ = "" if name == CLIENT else f" --as {name}"
+    return NotEnough(needed=sat(needed_msat), free=sat(free_msat), name=name, missing=missing, as_=as_)
+
+
+# -------------------------------------------------------------------------------------------------------------- showing
+async def _watch(reader: "Reader", job: str, *, quiet: bool) -> "Job":
+    """The job at its end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    found = await reader.job(job)
+    job = found.job
+    console = Console(stderr=True)
+    live = console.is_terminal and not quiet
+    fields = (TextColumn("verified"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rest]}"))
+    said: object = None
+    with Progress(*fields, TimeElapsedColumn(), console=console, disable=not live, transient=True) as bar:
+        shown_ = bar.add_task("verified", total=found.tasks, rest="")
+        async for now in reader.watch(found.job):
+            unchanged, found = now == found, now
+            trouble = sentences.of_trouble(await reader.tasks(job, TASKS_SHOWN)) if unchanged else ""
+            rest = trouble or (f"rejected {found.rejected}" if found.rejected else "")
+            bar.update(shown_, completed=found.verified, rest=rest)
+            counted = trouble or (found.state, found.verified)
+            if not live and not quiet and counted != said and found.state != "completed":
+                say(trouble or sentences.of_job(found))
+            said = counted
+    return found
+
+
+def _row(one: "Job") -> tuple[str, ...]:
+    return (
+        one.job,
+        one.state,
+        f"{one.verified} of {one.tasks}",
+        str(one.replicas),
+        sat(one.price_msat),
+        sat(one.paid_msat),
+        f"{ago(one.posted_at)} ago",
+    )
+
+
+def _show(job: "Job", tasks: "list[Task]") -> None:
+    from services.client.names import known
+
+    names = known(attached())
+    print(f"job {job.job} of {_named(names, job.client)}, posted {ago(job.posted_at)} ago")
+    print(sentences.of_job(job))
+    if job.state != "completed" and (trouble := sentences.of_trouble(tasks)):
+        print(trouble)
+    each = f"{count(job.tasks, 'task')}, each by {count(job.replicas, 'worker')}"
+    left_msat = job.reserved_msat - job.paid_msat - job.freed_msat
+    for what, said in {
+        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(job.stake_msat)} at stake",
+        "limits": f"{job.timeout_s} s and {job.memory_mb:,} MB a task, on {job.platforms}",
+        "results": f"{job.accepted} verified, {job.rejected} rejected, {count(job.disputes, 'dispute')}",
+        "money": f"{sat(job.paid_msat)} paid, {sat(left_msat)} still reserved, {sat(job.freed_msat)} freed",
+        "program": job.program,
+    }.items():
+        print(f"  {what:<8} {said}")
+    if not tasks:
+        return
+    rows = [
+        (str(one.task), str(one.replica), _named(names, one.worker), str(one.attempts), sentences.of_replica(one))
+        for one in tasks
+    ]
+    print()
+    print(columns([("task", "replica", "worker", "attempts", ""), *rows]))
+    if len(tasks) < job.tasks * job.replicas:
+        print(f"{count(len(tasks), 'row')} shown; --limit shows more, --json shows all that were ever given out")
+
+
+def _named(names: "Mapping[str, str]", key: str) -> str:
+    return names.get(key) or short(key)
+
+
+async def _then(prefix: str, upto: int) -> dict[str, Any]:
+    """A job as the log tells it up to a position."""
+    from collections import Counter
+
+    from services.projections.queries import Reader
+    from services.replay import replay
+
+    settings = attached()
+    assert settings.database_url is not None, "a stack that is up has a database"
+    async with await Reader.open(settings.database_url) as reader:
+        id_ = (await reader.job(prefix.lower())).job
+        was = await replay(reader.log, upto)
+    job = was.world.jobs.get(id_)
+    if job is None:
+        raise NotYetPosted(job=id_, position=was.position)
+    phases = Counter(slot.phase.name.lower() for task in was.world.tasks_in(id_) for slot in task.slots)
+    return {
+        "job": id_,
+        "position": was.position,
+        "at": was.at,
+        "state": job.state,
+        "tasks": job.terms.tasks,
+        "verified": job.verified,
+        "left_msat": job.left_msat,
+        "replicas": dict(phases),
+    }
+
+
+class NotYetPosted(UnknownJob):
+    template: ClassVar[str] = "job {job} was not posted yet at position {position}; look at a later one"
+
+
+def _show_then(was: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(was)
+        return
+    print(f"job {was['job']} after event {was['position']}, at {was['at']:%Y-%m-%d %H:%M:%S} UTC")
+    print(f"It was {was['state']}: {was['verified']} of {count(was['tasks'], 'task')} verified.")
+    print(f"  replicas {', '.join(f'{number} {phase}' for phase, number in was['replicas'].items())}")
+    print(f"  money    {sat(was['left_msat'])} still reserved")

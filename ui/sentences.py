@@ -1,0 +1,110 @@
+"""What a state means, as a sentence: what is, what happens next, and by when."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from ui.format import count, sat, until
+
+if TYPE_CHECKING:
+    from services.projections.queries import Job, Task, Worker
+
+
+def of_job(job: "Job", *, now: datetime | None = None) -> str:
+    """How a job is."""
+    now = now or datetime.now(UTC)
+    progress = f"{job.verified} of {count(job.tasks, 'task')} verified"
+    work = _in_work(job)
+    match job.state:
+        case "open" if now >= job.expires_at:
+            return f"Its time is over: {progress}; the market is about to close it."
+        case "open" if not job.assigned:
+            return f"Offered: no worker has taken a task yet; it is offered until {until(job.expires_at, now=now)}."
+        case "open":
+            return f"Running: {progress}{work}; tasks are given out until {until(job.expires_at, now=now)}."
+        case "cancelled":
+            return f"Cancelled: {progress}{work}; no task is given out any more, what workers hold is taken and paid."
+        case "expired":
+            return f"Expired: {progress}{work}; no task is given out any more, what workers hold is taken and paid."
+        case "completed" if not job.failed:
+            return f"Completed: {progress}, {_money(job)}."
+        case "completed":
+            return f"Ended: {progress}, {job.failed} not; {_money(job)}."
+    raise AssertionError(f"no sentence for a job that is {job.state}")
+
+
+def _in_work(job: "Job") -> str:
+    disputes = f", {count(job.disputes, 'dispute')} so far" if job.disputes else ""
+    given_up = f", {job.given_up} given up" if job.given_up else ""
+    return disputes + given_up
+
+
+def _money(job: "Job") -> str:
+    freed = f" and {sat(job.freed_msat)} free again in the escrow" if job.freed_msat else ""
+    return f"{sat(job.paid_msat)} paid to workers{freed}"
+
+
+#: By the state of a replica's latest attempt.
+REPLICA: Final = {
+    "assigned": "a worker runs it",
+    "committed": "result bound, waits for the others",
+    "submitted": "result shown, waits for the verdict",
+    "verified": "verified",
+    "rejected": "result rejected by a referee",
+    "expired": "its worker ran out of time",
+    "returned": "handed back by its worker",
+    "failed": "its worker could not run it",
+}
+#: After these the replica is given to another worker, unless its task is closed.
+_AGAIN: Final = ("expired", "returned", "failed", "rejected")
+_METHODS: Final = {"opened": "nobody ran it again", "agreed": "replicas agree", "replayed": "a referee ran it again"}
+_REASONS: Final = {
+    "timeout": "it took too long",
+    "memory": "it needed too much memory",
+    "crash": "it crashed",
+    "inadmissible": "the program cannot be run",
+    "blob_missing": "its inputs could not be fetched",
+    "nonfinite": "the result has values that are not finite",
+}
+
+
+def of_replica(task: "Task") -> str:
+    """How one replica of a task is."""
+    said = REPLICA[task.state]
+    if task.state == "failed" and task.reason:
+        said += f": {_REASONS[task.reason]}"
+    if task.state == "verified" and task.method:
+        said += f": {_METHODS[task.method]}"
+    if task.state in _AGAIN:
+        said += "; given up" if task.closed else "; it is given out again"
+    return said
+
+
+def of_trouble(tasks: "Sequence[Task]") -> str:
+    """Why replicas wait for another worker, the commonest reason first; nothing if none does."""
+    waiting = Counter(
+        _REASONS.get(task.reason or "", REPLICA[task.state]) if task.state == "failed" else REPLICA[task.state]
+        for task in tasks
+        if task.state in _AGAIN and not task.closed
+    )
+    if not waiting:
+        return ""
+    reasons = ", ".join(f"{reason} ({number})" for reason, number in waiting.most_common())
+    return f"{count(waiting.total(), 'run')} without result, waiting for another worker: {reasons}."
+
+
+def of_worker(worker: "Worker") -> str:
+    """How a worker is."""
+    match worker.state:
+        case "active" if not worker.asking:
+            return "Registered, and asks for no work."
+        case "active" if worker.open:
+            return f"Active: {count(worker.open, 'task')} in hand, more from {sat(worker.ask_msat or 0)} a task."
+        case "active":
+            return f"Active: it takes tasks from {sat(worker.ask_msat or 0)} on while it runs."
+        case "paused":
+            return "Paused: it is given no work until `pasar worker resume`."
+        case "retired":
+            return "Retired: it will not work again."
+    raise AssertionError(f"no sentence for a worker that is {worker.state}")
