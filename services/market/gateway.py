@@ -41,6 +41,8 @@ PARK = timedelta(seconds=20)
 OFFER = timedelta(seconds=60)
 #: Events that wait for a commit above which commands are refused.
 BACKLOG_MAX = 50_000
+#: Time without a commit, while some wait for one, after which commands are refused.
+STALL = timedelta(seconds=3)
 
 Publish = Callable[[str, bytes], None]
 
@@ -58,6 +60,7 @@ class Gateway:
         self._referees: deque[Parked] = deque()
         self._metas: dict[tuple[str, str, str], bytes] = {}
         self.commands = self.refused = self.waiting = 0
+        self._moved_at = clock.now()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         long_ago = datetime.min.replace(tzinfo=clock.now().tzinfo)
         for key, found in world.disputes.items():
@@ -91,6 +94,8 @@ class Gateway:
     def _batch(self, frame: bytes, reply: str, now: datetime) -> None:
         if self.waiting > BACKLOG_MAX:
             raise Unavailable(reason="too many commands wait for the log")
+        if self.waiting and now - self._moved_at > STALL:
+            raise Unavailable(reason="the log does not answer")
         opened = open_frame(frame, self._world.operator, now)
         actor, nonce = opened.actor, opened.body.nonce
         self._nonces.use(actor, nonce, now)
@@ -104,6 +109,8 @@ class Gateway:
                     asked = item
                     continue
                 facts += self._decide(item, Actor(actor, nonce, number), now)
+                if isinstance(item, task.ReturnTasks):
+                    self._start_over(item, actor)
             except Refused as refusal:
                 self.refused += 1
                 refused.append(Refusal(number, refusal.name, str(refusal)))
@@ -114,6 +121,13 @@ class Gateway:
             self._referees.append(Parked(actor, asked.limit, reply, now + PARK))
         else:
             self._record(facts, actor, nonce, Reply(refused=refused), reply)
+
+    def _start_over(self, returned: task.ReturnTasks, worker: str) -> None:
+        """The worker may have missed answers: its earlier requests end, and it hears again what it may reveal."""
+        while (waiting := self._matcher.unpark(worker)) is not None:
+            self._answer(waiting.reply, Reply())
+        for job_id, index in self._world.holding(worker).tasks.intersection(returned.keep):
+            self._announce(job_id, index, self._world.tasks_of[job_id][index])
 
     def _may_ask(self, item: task.TakeTasks | dispute.TakeDisputes, actor: str) -> None:
         if isinstance(item, task.TakeTasks):
@@ -232,11 +246,14 @@ class Gateway:
             )
             for fact in facts
         ]
+        if not self.waiting:
+            self._moved_at = self._clock.now()
         self.waiting += len(records)
         future = self._log.append(records)
 
         def recorded(done: asyncio.Future[int]) -> None:
             self.waiting -= len(records)
+            self._moved_at = self._clock.now()
             error = done.exception() if not done.cancelled() else Unavailable(reason="the market stops")
             if error is not None:
                 self._fail(error)
@@ -269,5 +286,7 @@ class Gateway:
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_exception(error if isinstance(error, Exception) else RuntimeError(str(error)))
+            for parked in (*self._matcher.let_go(), *self._referees):
+                self._refuse(parked.reply, Unavailable(reason="the market restarts from its log"))
             if isinstance(error, Conflict):
                 log.critical("another writer took a place in the log", error=str(error))
