@@ -59,6 +59,7 @@ class Gateway:
         self._disputes: dict[tuple[str, int], datetime] = {}
         self._referees: deque[Parked] = deque()
         self._metas: dict[tuple[str, str, str], bytes] = {}
+        self._newest: asyncio.Future[int] | None = None
         self.commands = self.refused = self.waiting = 0
         self._moved_at = clock.now()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -172,9 +173,9 @@ class Gateway:
         for worker in list(self._reveal):
             waiting = self._matcher.unpark(worker)
             if waiting is not None:
-                self._answer(waiting.reply, Reply(reveal=self._revealable(worker)))
+                self._answer_recorded(waiting.reply, Reply(reveal=self._revealable(worker)))
         while self._referees and (cases := self._cases(self._referees[0], now)):
-            self._answer(self._referees.popleft().reply, Reply(disputes=cases))
+            self._answer_recorded(self._referees.popleft().reply, Reply(disputes=cases))
 
     def tick(self, now: datetime) -> None:
         """Issue the clock's commands for what has run out, and let go whoever waited long enough."""
@@ -233,8 +234,7 @@ class Gateway:
     # ------------------------------------------------------------------------------------------------------ recording
     def _record(self, facts: Sequence[Fact], actor: str, nonce: str, answer: Reply, reply: str) -> None:
         if not facts:
-            if reply:
-                self._answer(reply, answer)
+            self._answer_recorded(reply, answer)
             return
         records = [
             Record(
@@ -249,7 +249,7 @@ class Gateway:
         if not self.waiting:
             self._moved_at = self._clock.now()
         self.waiting += len(records)
-        future = self._log.append(records)
+        future = self._newest = self._log.append(records)
 
         def recorded(done: asyncio.Future[int]) -> None:
             self.waiting -= len(records)
@@ -258,7 +258,7 @@ class Gateway:
             if error is not None:
                 self._fail(error)
                 self._refuse(reply, Unavailable(reason="the log could not be written"))
-            elif reply:
+            else:
                 position = done.result()
                 self._answer(reply, Reply(position, answer.refused, answer.leases, answer.reveal, answer.disputes))
 
@@ -276,7 +276,22 @@ class Gateway:
         return meta
 
     def _answer(self, reply: str, answer: Reply) -> None:
-        self._publish(reply, encode_reply(answer))
+        if reply:
+            self._publish(reply, encode_reply(answer))
+
+    def _answer_recorded(self, reply: str, answer: Reply) -> None:
+        """Answer with what follows from facts on their way, once they are on disk: nobody acts on what may be lost."""
+        if self._newest is None or self._newest.done():
+            self._answer(reply, answer)
+            return
+
+        def recorded(done: asyncio.Future[int]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                self._refuse(reply, Unavailable(reason="the log could not be written"))
+            else:
+                self._answer(reply, answer)
+
+        self._newest.add_done_callback(recorded)
 
     def _refuse(self, reply: str, refusal: Refused) -> None:
         self.refused += 1
