@@ -64,8 +64,8 @@ class Wire(asyncio.Protocol):
         self._handlers: dict[int, Handler] = {}
         self._sids, self._tokens = itertools.count(1), itertools.count(1)
         self._waiting: dict[bytes, tuple[str, asyncio.Future[bytes]]] = {}
-        #: Reply subjects that had their answer and may be used again: new ones miss every cache of the broker. One whose
-        #: answer never came is given up, because it may still come.
+        #: Reply subjects that had their answer and may be used again: new ones miss every cache of the broker. One
+        #: whose answer never came is given up, because it may still come.
         self._answered: list[str] = []
         self._out: list[bytes] = []
         self._flushing = False
