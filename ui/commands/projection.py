@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ui.commands.running import ask, database_url, progress_bar
-from ui.format import AsJson, columns, print_json
+from ui.format import AsJson, columns, count, print_json
 
 if TYPE_CHECKING:
     from services.projections.queries import Position
@@ -62,7 +62,7 @@ def rebuild(name: Name, as_json: AsJson = False) -> None:
     if built.compared is None:
         print("the old one was made by another revision and not compared")
     elif built.compared.equal:
-        print(f"it is equal to the old one: {built.compared.rows} rows at position {built.compared.position}")
+        print(f"it is equal to the old one: {count(built.compared.rows, 'row')} at position {built.compared.position}")
     else:
         print(f"the old one differed at position {built.compared.position}; the first rows:")
         for sign, rows in (("-", built.compared.extra), ("+", built.compared.missing)):
