@@ -83,10 +83,12 @@ class Gateway:
             except Refused as refusal:
                 self._refuse(reply, refusal)
             except errors.Corrupt as error:
-                log.critical("a decision contradicts the rules", error=str(error))
-                self._fail(error)
+                self._contradicted(error)
                 self._refuse(reply, Unavailable(reason="the market restarts from its log"))
-        self.serve(now)
+        try:
+            self.serve(now)
+        except errors.Corrupt as error:
+            self._contradicted(error)
 
     def _batch(self, frame: bytes, reply: str, now: datetime) -> None:
         if self.waiting > BACKLOG_MAX:
@@ -265,6 +267,10 @@ class Gateway:
         self.refused += 1
         if reply:
             self._publish(reply, encode_reply(Reply(refused=[Refusal(-1, refusal.name, str(refusal))])))
+
+    def _contradicted(self, error: errors.Corrupt) -> None:
+        log.critical("a decision contradicts the rules", error=str(error))
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
