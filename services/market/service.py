@@ -89,7 +89,8 @@ class Market:
             self._wire = None
             await asyncio.sleep(RETRY_S)
 
-    def _on_messages(self, messages: list[Message]) -> None:
+    def _on_messages(self, heard: list[Message]) -> None:
+        messages = answerable(heard)
         if self._gateway is not None:
             self._gateway.on_messages(messages)
             return
@@ -168,6 +169,14 @@ class Market:
                     for f, m in zip(facts, meta, strict=True)
                 ]
                 await events.append(records)
+
+
+def answerable(heard: list[Message]) -> list[Message]:
+    """Those that ask for no answer, or for one on an inbox.
+
+    A sender may name any subject for it, also one where only the market may publish, and bytes that are no text.
+    """
+    return [one for one in heard if not one.reply or (one.reply.startswith(b"_INBOX") and one.reply.isascii())]
 
 
 async def rebuild(events: Log, operator: str, clock: Clock) -> tuple[World, Nonces]:
