@@ -16,7 +16,7 @@ import structlog
 
 from domain import dispute, errors, task
 from domain.errors import Refused, Unavailable
-from domain.events import DisputeOpened, DisputeRuled, ReplicasWithdrawn, ResultCommitted
+from domain.events import DisputeOpened, DisputeRuled, JobCompleted, ReplicasWithdrawn, ResultCommitted
 from domain.market import Actor, Command, Fact, World
 from services.bus.commands import (
     Claim,
@@ -194,6 +194,8 @@ class Gateway:
             self._disputes[event.job, event.task] = now
         elif kind is DisputeRuled:
             self._disputes.pop((event.job, event.task), None)
+        elif kind is JobCompleted:
+            self._world.forget(event.job)
 
     def _announce(self, job_id: str, index: int, one: task.Task) -> None:
         """Tell the holders of a task whose replicas are all bound that they may submit."""

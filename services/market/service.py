@@ -12,7 +12,7 @@ import structlog
 
 from domain import job
 from domain.errors import Refused, Unavailable
-from domain.events import JobPosted
+from domain.events import JobCompleted, JobPosted
 from domain.market import Actor, GrantRole, World
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
 from services.bus.wire import BusError, Message, Wire
@@ -189,7 +189,10 @@ async def rebuild(events: Log, operator: str, clock: Clock) -> tuple[World, Nonc
         if not page:
             return world, nonces
         for stored in page:
-            world.apply(decode(stored.name, stored.data))
+            event = decode(stored.name, stored.data)
+            world.apply(event)
+            if isinstance(event, JobCompleted):
+                world.forget(event.job)
             if stored.recorded_at >= recent:
                 meta = decode_meta(stored.meta)
                 nonces.remember(meta.actor, meta.causation)
