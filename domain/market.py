@@ -230,9 +230,12 @@ class World:
             raise errors.Unauthorised(needed=f"the market's {role}")
 
     def _task(self, job_id: str, index: int) -> tuple[job.Job, task.Task]:
-        owner, tasks = self.job_of(job_id), self.tasks_of[job_id]
-        if index >= len(tasks):
-            raise errors.UnknownTask(job=job_id, task=index, last=len(tasks) - 1)
+        owner = self.job_of(job_id)
+        if index >= owner.terms.tasks:
+            raise errors.UnknownTask(job=job_id, task=index, last=owner.terms.tasks - 1)
+        tasks = self.tasks_of.get(job_id)
+        if tasks is None:
+            raise errors.AlreadySettled(what=f"task {index} of job {job_id}")
         return owner, tasks[index]
 
     def _post_job(self, command: job.PostJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
@@ -326,6 +329,16 @@ class World:
             The job whose completion has to be looked at again, or nothing.
         """
         return _FOLDS[type(event)](self, event)
+
+    def forget(self, job_id: str) -> None:
+        """Let go of a completed job's tasks: none of them moves again, and a market that lives long has many.
+
+        A task takes most of a kilobyte. What is sent for one that is forgotten is refused as settled.
+        """
+        assert self.jobs[job_id].state is job.State.COMPLETED, "what can still move is kept"
+        for index, _ in enumerate(self.tasks_of.pop(job_id)):
+            self.disputes.pop((job_id, index), None)
+        self._prefixes.pop(job_id, None)
 
     def place(self, event: AnyEvent) -> Fact:
         """An event that was just applied, with its stream and version."""

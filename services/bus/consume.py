@@ -21,6 +21,8 @@ RETRY_S = 0.2
 #: How long without any delivery before the stream is asked whether there was one.
 SILENCE_S = 1.0
 _NANOSECONDS = 1_000_000_000
+#: Where deliveries of the event stream would be acknowledged; another stream's are not events, whatever they say.
+_DELIVERY = f"$JS.ACK.{STREAM}.".encode()
 
 log = structlog.get_logger()
 
@@ -84,7 +86,7 @@ class Consumer:
             messages = await self._next(wire, name)
             events = []
             for message in messages:
-                if message.reply.startswith(b"$JS.ACK."):
+                if message.reply.startswith(_DELIVERY):
                     events.append(stored_from(int(message.reply.split(b".", 6)[5]), message))
                 elif message.headers.startswith(b"NATS/1.0 408"):
                     wire.publish(next_subject, pull, reply=inbox)

@@ -16,7 +16,7 @@ import structlog
 
 from domain import dispute, errors, task
 from domain.errors import Refused, Unavailable
-from domain.events import DisputeOpened, DisputeRuled, ReplicasWithdrawn, ResultCommitted
+from domain.events import DisputeOpened, DisputeRuled, JobCompleted, ReplicasWithdrawn, ResultCommitted
 from domain.market import Actor, Command, Fact, World
 from services.bus.commands import (
     Claim,
@@ -87,10 +87,12 @@ class Gateway:
             except Refused as refusal:
                 self._refuse(reply, refusal)
             except errors.Corrupt as error:
-                log.critical("a decision contradicts the rules", error=str(error))
-                self._fail(error)
+                self._contradicted(error)
                 self._refuse(reply, Unavailable(reason="the market restarts from its log"))
-        self.serve(now)
+        try:
+            self.serve(now)
+        except errors.Corrupt as error:
+            self._contradicted(error)
 
     def _batch(self, frame: bytes, reply: str, now: datetime) -> None:
         if self.waiting > BACKLOG_MAX:
@@ -207,6 +209,8 @@ class Gateway:
             self._disputes[event.job, event.task] = now
         elif kind is DisputeRuled:
             self._disputes.pop((event.job, event.task), None)
+        elif kind is JobCompleted:
+            self._world.forget(event.job)
 
     def _announce(self, job_id: str, index: int, one: task.Task) -> None:
         """Tell the holders of a task whose replicas are all bound that they may submit."""
@@ -297,6 +301,10 @@ class Gateway:
         self.refused += 1
         if reply:
             self._publish(reply, encode_reply(Reply(refused=[Refusal(-1, refusal.name, str(refusal))])))
+
+    def _contradicted(self, error: errors.Corrupt) -> None:
+        log.critical("a decision contradicts the rules", error=str(error))
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from domain import job, task
-from domain.errors import Refused
+from domain.errors import Corrupt, Refused
 from domain.events import (
     AssignmentExpired,
     AssignmentFailed,
@@ -57,13 +57,19 @@ class Openings:
         at = self._places.get(worker, 0)
         while most and at < len(self._entries):
             index = self._entries[at]
-            if not self._taken[at] and task.may_take(tasks[index], worker):
-                self._taken[at] = True
-                self.count -= 1
-                most -= 1
-                yield index
+            if not self._taken[at]:
+                if tasks[index].closed:  # given up while this replica was open
+                    self._drop(at)
+                elif task.may_take(tasks[index], worker):
+                    self._drop(at)
+                    most -= 1
+                    yield index
             at += 1
         self._places[worker] = at
+
+    def _drop(self, at: int) -> None:
+        self._taken[at] = True
+        self.count -= 1
 
 
 class Matcher:
@@ -105,7 +111,11 @@ class Matcher:
 
     # --------------------------------------------------------------------------------------------------- who gets it
     def lease(self, worker: str, slots: int, now: datetime) -> tuple[list[Lease], list[Fact]]:
-        """Assign up to ``slots`` tasks to ``worker`` now."""
+        """Assign up to ``slots`` tasks to ``worker`` now.
+
+        Raises:
+            Corrupt: The rules do not allow what the books here say is open.
+        """
         for _ in range(len(self._turn)):
             job_id = self._turn[0]
             self._turn.rotate(-1)
@@ -127,7 +137,10 @@ class Matcher:
             most = min(most, free_msat // terms.stake_msat)
         expires_at = now + GRACE + timedelta(seconds=terms.timeout_s * most)
         tasks = world.tasks_of[terms.job]
-        return [world.assign(terms.job, index, worker, expires_at) for index in openings.take(worker, tasks, most)]
+        try:
+            return [world.assign(terms.job, index, worker, expires_at) for index in openings.take(worker, tasks, most)]
+        except Refused as error:  # those before it are assigned already: no party may be told that nothing happened
+            raise Corrupt(f"the openings of job {terms.job} are not those of its tasks") from error
 
     def park(self, parked: Parked) -> None:
         """Keep a request until there is work for it."""
@@ -155,10 +168,7 @@ class Matcher:
         if not self._parked or not any(openings.count for openings in self._openings.values()):
             return
         for waiting, parked in self._waiting():
-            try:
-                leases, facts = self.lease(parked.worker, waiting.slots, now)
-            except Refused:
-                continue
+            leases, facts = self.lease(parked.worker, waiting.slots, now)
             if leases:
                 del self._parked[parked.worker, parked.reply]
                 yield parked, leases, facts

@@ -12,7 +12,7 @@ import structlog
 
 from domain import job
 from domain.errors import Refused, Unavailable
-from domain.events import JobPosted
+from domain.events import JobCompleted, JobPosted
 from domain.market import Actor, GrantRole, World
 from services.bus import wake
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
@@ -93,7 +93,8 @@ class Market:
             self._wire = None
             await asyncio.sleep(RETRY_S)
 
-    def _on_messages(self, messages: list[Message]) -> None:
+    def _on_messages(self, heard: list[Message]) -> None:
+        messages = answerable(heard)
         if self._gateway is not None:
             self._gateway.on_messages(messages)
             return
@@ -180,6 +181,14 @@ class Market:
                 await events.append(records)
 
 
+def answerable(heard: list[Message]) -> list[Message]:
+    """Those that ask for no answer, or for one on an inbox.
+
+    A sender may name any subject for it, also one where only the market may publish, and bytes that are no text.
+    """
+    return [one for one in heard if not one.reply or (one.reply.startswith(b"_INBOX") and one.reply.isascii())]
+
+
 async def rebuild(events: Log, operator: str, clock: Clock) -> tuple[World, Nonces]:
     """The world as the log tells it, and the nonces that could still be replayed."""
     world, nonces = World(operator), Nonces()
@@ -190,7 +199,10 @@ async def rebuild(events: Log, operator: str, clock: Clock) -> tuple[World, Nonc
         if not page:
             return world, nonces
         for stored in page:
-            world.apply(decode(stored.name, stored.data))
+            event = decode(stored.name, stored.data)
+            world.apply(event)
+            if isinstance(event, JobCompleted):
+                world.forget(event.job)
             if stored.recorded_at >= recent:
                 meta = decode_meta(stored.meta)
                 nonces.remember(meta.actor, meta.causation)

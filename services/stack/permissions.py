@@ -102,7 +102,7 @@ ROLES: Final[dict[str, Role]] = {
     "reader": Role(publish=(*_READ_EVENTS, *_get("EVENTS"), *_OWN_CONSUMERS, *_ASK)),
     "party": _PARTY,
     "settlement": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.faucet"), answers=True),
-    "public": Role(publish=(*_COMMAND, *_READ_EVENTS, *_ASK)),
+    "public": Role(publish=(*_COMMAND, *_READ_EVENTS)),
 }
 
 

@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+
+from domain.errors import Corrupt
 from domain.market import ExpireAssignment, ExpireJob, Fact
 from domain.orders import Waiting, by_merit, lease_size
 from domain.task import FailTask, ReturnTasks
 from services.market.matcher import GRACE, Matcher, Parked
 from services.market.timers import Timers
-from tests.spec import ANNA, BEN, CARL, NOW, Market, a_market
+from tests.spec import ANNA, BEN, CARL, MALLORY, NOW, Market, a_market
 
 
 def assigned(matcher: Matcher, market: Market, worker: str, slots: int = 64) -> list[int]:
@@ -147,3 +150,23 @@ def test_job_is_due_at_its_deadline() -> None:
     market = a_market().with_job()
     timers = Timers(market.world)
     assert timers.due(NOW + timedelta(hours=1)) == [ExpireJob(market.job)]
+
+
+def test_task_that_was_given_up_is_offered_to_nobody() -> None:
+    market = Market().with_client().with_worker(ANNA, BEN, CARL, MALLORY).with_job(tasks=2, replicas=2)
+    matcher = Matcher(market.world)
+    for worker in (ANNA, BEN, CARL):
+        assert 0 in assigned(matcher, market, worker, slots=2) + assigned(matcher, market, worker, slots=2)
+        follow(matcher, market, worker, FailTask(market.job, 0, "crash"))
+        follow(matcher, market, worker, ReturnTasks())
+    assert market.world.tasks_of[market.job][0].closed
+    assert assigned(matcher, market, MALLORY) + assigned(matcher, market, MALLORY) == [1]
+    assert market.world.holdings[MALLORY].tasks == {(market.job, 1)}
+
+
+def test_opening_that_the_rules_do_not_know_is_a_bug_and_no_refusal() -> None:
+    market = a_market().with_job()
+    matcher = Matcher(market.world)
+    market.assigned(ANNA)
+    with pytest.raises(Corrupt):
+        matcher.lease(BEN, 1, market.now)

@@ -47,3 +47,7 @@ def test_no_role_hears_another_ones_replies() -> None:
         for other in ROLES:
             if other != name:
                 assert not any(covers(pattern, f"{inbox(other)}.x.y") for pattern in subscriptions(name))
+
+
+def test_client_without_a_key_makes_no_service_answer_elsewhere() -> None:
+    assert "public" not in who_may_publish("$SRV.PING")

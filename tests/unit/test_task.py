@@ -227,3 +227,15 @@ def test_last_replica_that_expires_in_a_cancelled_job_frees_the_one_that_waits()
     market.later(61)
     market.when(OPERATOR, market.expiry(BEN)).then(AssignmentExpired, ReplicasWithdrawn)
     market.when(ANNA, market.submit()).then(ResultSubmitted, DisputeOpened)
+
+
+def test_tasks_of_a_completed_job_can_be_forgotten() -> None:
+    market = a_market().with_job(replicas=2).assigned(ANNA).assigned(BEN)
+    market.committed(ANNA, b"right").committed(BEN, b"wrong").submitted(ANNA, b"right").submitted(BEN, b"wrong")
+    market.send(REFEREE, market.ruling([ANNA], [BEN]))
+    market.assigned(CARL).committed(CARL).submitted(CARL)
+    market.world.forget(market.job)
+    assert (market.world.tasks_of, market.world.disputes) == ({}, {})
+    market.when(ANNA, market.submit()).refused(errors.AlreadySettled)
+    market.when(ANNA, market.commit(ANNA, task=1)).refused(errors.UnknownTask)
+    market.when(CLIENT, CancelJob(market.job)).refused(errors.JobClosed)
