@@ -18,7 +18,7 @@ BLOB_BYTES_MAX = 256 << 20
 Size = Annotated[int, Meta(ge=0, le=BLOB_BYTES_MAX, extra={"privacy": "public"})]
 
 
-class BlobRef(Struct, frozen=True, forbid_unknown_fields=True):
+class BlobRef(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A run of bytes inside one stored blob.
 
     Attributes:

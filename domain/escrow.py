@@ -21,7 +21,7 @@ class RefundEscrow(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     amount_msat: PositiveMsat
 
 
-class Escrow(Struct, frozen=True):
+class Escrow(Struct, frozen=True, gc=False):
     id: str
     client: str
     funded_msat: int = 0

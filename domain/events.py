@@ -31,8 +31,11 @@ def _versioned(name: str) -> str:
     return f"{name}.v1"
 
 
-class Event(Struct, frozen=True, tag_field="type", tag=_versioned):
-    """A fact. Its ``type`` is its stored name and version."""
+class Event(Struct, frozen=True, tag_field="type", tag=_versioned, gc=False):
+    """A fact. Its ``type`` is its stored name and version.
+
+    Facts and states hold no cycles, so the garbage collector need not walk the millions of them.
+    """
 
 
 # ---------------------------------------------------------------------------------------------------------- market

@@ -63,7 +63,7 @@ class CancelJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     job: JobId
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """Attributes:
     terms: The event that posted it.
     left_msat: What is still reserved for it in the escrow.

@@ -99,7 +99,7 @@ class Phase(IntEnum):
     WITHDRAWN = 5
 
 
-class Slot(Struct, frozen=True):
+class Slot(Struct, frozen=True, gc=False):
     """One replica. ``expires_at`` is absent while it is nobody's, or waits for the other replicas."""
 
     phase: Phase
@@ -116,7 +116,7 @@ _LIVE = (Phase.ASSIGNED, Phase.COMMITTED, Phase.SUBMITTED)
 _REVEALABLE = (Phase.COMMITTED, Phase.SUBMITTED, Phase.VERIFIED, Phase.WITHDRAWN)
 
 
-class Task(Struct, frozen=True):
+class Task(Struct, frozen=True, gc=False):
     """Attributes:
     barred: Workers whose result was rejected or who could not run it.
     closed: No replica of it will be assigned again.

@@ -66,7 +66,7 @@ def wires(settings: Settings, role: str, name: str) -> Callable[[], Awaitable[wi
 @asynccontextmanager
 async def commander(settings: Settings, who: Party, *, role: str = "party") -> AsyncIterator[Commander]:
     """A party's way to the market, connected as ``role`` for as long as the context lasts."""
-    link = Link(wires(settings, role, who.name))
+    link = Link(wires(settings, role, who.name), operator(settings), SystemClock())
     keeping = asyncio.get_running_loop().create_task(link.run())
     try:
         yield Commander(who, operator(settings), link.request, SystemClock())
@@ -92,7 +92,7 @@ async def run_market(settings: Settings, name: str) -> None:
         keeper = Keeper(blobs)
         connecting = wires(settings, "market", name)
         market = Market(
-            operator(settings), roles, open_log, connecting, clock, posted=keeper.keep, ready=announce_ready
+            party(settings, "market"), roles, open_log, connecting, clock, posted=keeper.keep, ready=announce_ready
         )
         await blobs.serve_wants()
         await serve_status(client, "market", name, market.status)

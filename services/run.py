@@ -47,6 +47,7 @@ def main() -> None:
     name = arguments.name or arguments.role
     logs.configure(settings, name)
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # the world and the queues are large and hold no cycles
     if arguments.role == "worker":
         options = msgspec.json.decode(arguments.options, type=WorkerOptions)
         uvloop.run(bootstrap.run_worker(settings, name, options))

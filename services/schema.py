@@ -195,7 +195,8 @@ def _schema(name: str, kind: type[Struct]) -> dict[str, Any]:
 
 def _components(kinds: tuple[type, ...], template: str) -> tuple[Any, dict[str, dict[str, Any]]]:
     """The schemas of these types and of those in them, with their docstrings and the privacy of their fields."""
-    references, components = msgspec.json.schema_components(kinds, ref_template=template)
+    made = msgspec.json.schema_components(kinds, ref_template=template)
+    references, components = msgspec.json.decode(msgspec.json.encode(made))  # defaults as JSON has them
     found = {kind.__name__: kind for kind in _structs(kinds)}
     return references, {name: _explained(schema, found[name]) for name, schema in components.items()}
 

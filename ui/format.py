@@ -15,9 +15,9 @@ from domain.money import MSAT_MAX, MSAT_PER_SAT
 #: The option that every command has.
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
-_AMOUNT: Final = re.compile(r"(\d{1,19}(?:\.\d{1,3})?) ?(sat|msat|)")
+_AMOUNT: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,3})?) ?(sat|msat|)")
 _MSAT: Final = re.compile(r"\b(\d+) msat\b")
-_DURATION: Final = re.compile(r"(\d{1,9}) ?(s|min|h|d|)")
+_DURATION: Final = re.compile(r"([0-9]{1,9}) ?(s|min|h|d|)")
 _UNITS: Final = {"": 1, "s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _DURATION_MAX: Final = timedelta(days=10_000)
 

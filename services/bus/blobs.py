@@ -29,6 +29,8 @@ from services.ports import Blobs
 BUCKET = "blobs"
 WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
+#: The longest wait for the next chunk.
+CHUNK_S = 5.0
 CHUNKS_IN_FLIGHT = 8
 #: Up to this size a blob is sent without asking whether it is there already: asking costs as much.
 UNASKED_BYTES = 64 << 10
@@ -137,9 +139,9 @@ class BucketBlobs:
         stored = self._shelf.get(address) if self._shelf is not None else None
         if stored is None:
             return
-        self._known.discard(address)
         try:
-            await self._upload(address, stored)
+            if await self._download(address) is None:  # an entry may be there, and lead to other bytes or to none
+                await self._publish(_object_name(address), stored)
         except (nats.errors.Error, TimeoutError) as error:
             log.warning("could not restore a wanted blob", address=address, error=type(error).__name__)
 
@@ -164,12 +166,16 @@ class BucketBlobs:
         The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named
         by its content never has to be replaced.
         """
-        stream, nuid = self._client.jetstream(timeout=10), secrets.token_hex(11)
+        stream, rollup = self._client.jetstream(timeout=10), {"Nats-Rollup": "sub"}
         chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
-        messages = [stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk) for chunk in chunks]
-        while len(messages) >= CHUNKS_IN_FLIGHT:
-            await asyncio.gather(*messages[:CHUNKS_IN_FLIGHT])
-            del messages[:CHUNKS_IN_FLIGHT]
+        single = len(chunks) == 1  # it replaces itself when it is put again
+        nuid = digest_of(stored).hex()[:22] if single else secrets.token_hex(11)
+        headers = rollup if single else None
+        for start in range(0, len(chunks) - CHUNKS_IN_FLIGHT + 1, CHUNKS_IN_FLIGHT):
+            part = chunks[start : start + CHUNKS_IN_FLIGHT]
+            await asyncio.gather(*(stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk) for chunk in part))
+        rest = chunks[len(chunks) - len(chunks) % CHUNKS_IN_FLIGHT :]
+        messages = [stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk, headers=headers) for chunk in rest]
         entry = ObjectInfo(
             name=name,
             bucket=BUCKET,
@@ -181,21 +187,41 @@ class BucketBlobs:
             mtime=datetime.now(UTC).isoformat(),
         )
         subject = f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
-        headers = {"Nats-Rollup": "sub"}
-        messages.append(stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers=headers))
+        messages.append(stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers=rollup))
         await asyncio.gather(*messages)  # sent, and so stored, in this order: the entry never points to nothing
 
     async def _download(self, address: str) -> bytes | None:
         try:
-            found = await (await self._open()).get(_object_name(address))
-        except (nats.js.errors.Error, nats.errors.Error, TimeoutError):
+            stored = await self._read(_object_name(address))
+        except (nats.errors.Error, TimeoutError):
             self._bucket = None
             return None
-        stored = found.data
-        if stored is None or address_of(stored) != address:
+        if address_of(stored) != address:
             log.warning("the blob store returned other bytes", address=address)
             return None
         return stored
+
+    async def _read(self, name: str) -> bytes:
+        """The chunks that the object's entry names. Any party may write both, so they are waited for with a limit.
+
+        The library's own ``get`` waits for ever for chunks that are not there.
+
+        Raises:
+            nats.errors.Error, TimeoutError: There is no entry, it makes no sense, or the chunks do not come.
+        """
+        entry = await (await self._open()).get_info(name)
+        if not isinstance(entry.nuid, str) or not isinstance(entry.size, int) or entry.size > BLOB_BYTES_MAX:
+            raise nats.js.errors.BadObjectMetaError
+        stored = bytearray()
+        if not entry.size:
+            return b""
+        chunks = await self._client.jetstream().subscribe(f"$O.{BUCKET}.C.{entry.nuid}", ordered_consumer=True)
+        try:
+            while len(stored) < entry.size:
+                stored += (await chunks.next_msg(timeout=CHUNK_S)).data
+        finally:
+            await chunks.unsubscribe()
+        return bytes(stored)
 
     async def _open(self) -> ObjectStore:
         if self._bucket is None:

@@ -124,8 +124,14 @@ def new_nonce() -> str:
 
 
 def sign(party: Party, market: str, items: Sequence[Command], *, now: datetime, nonce: str | None = None) -> bytes:
-    """The frame of one signed batch."""
+    """The frame of one signed batch.
+
+    Raises:
+        Malformed: It is larger than the market takes.
+    """
     body = _encode_body(Body(market, nonce or new_nonce(), now + _EXPIRES_IN, list(items)))
+    if len(body) > FRAME_MAX - _HEAD:
+        raise errors.Malformed(reason=f"a frame has at most {FRAME_MAX} bytes, this one {_HEAD + len(body)}")
     return verify_key(party.key) + party.sign(DOMAIN + body) + body
 
 

@@ -1,9 +1,8 @@
 """Connections to NATS that say what was refused: a permission error is raised where a request waits for it."""
 
 import asyncio
-import re
 from collections import Counter
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import nats.errors
 import structlog
@@ -11,20 +10,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from domain.errors import Refused, Unavailable
+from domain.errors import Unavailable
+from services.bus.wire import VIOLATION, PermissionDenied
 from services.config import Settings
 from services.keys import party
 from services.stack.nats_server import role_key
 from services.stack.permissions import inbox
 
+__all__ = ["Connection", "PermissionDenied", "connect"]
+
 log = structlog.get_logger()
 
 CONNECT_S: Final = 5.0
-_VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription)[^"]*"([^"]+)"', re.IGNORECASE)
-
-
-class PermissionDenied(Refused):
-    template: ClassVar[str] = "{role} may not {verb} {subject}; connect with a role that may"
 
 
 class Connection(Client):
@@ -78,7 +75,7 @@ class Connection(Client):
 
     async def heard_error(self, error: Exception) -> None:
         """The library's ``error_cb``."""
-        refusal = _VIOLATION.search(str(error))
+        refusal = VIOLATION.search(str(error))
         if refusal is None:
             log.warning("nats connection", role=self.role, error=repr(error))
             return

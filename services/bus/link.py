@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from services.bus.wire import BusError, NoResponders, Wire
+from services.bus import commands, wake
+from services.bus.wire import BusError, Message, NoResponders, Wire
+from services.ports import Clock
 
 RETRY_S = 0.2
 
@@ -13,10 +15,10 @@ log = structlog.get_logger()
 
 
 class Link:
-    """Requests over the newest wire. ``run`` keeps it connected."""
+    """Requests over the newest wire. ``run`` keeps it connected, and hears when ``market`` has begun anew."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Wire]]) -> None:
-        self._connect = connect
+    def __init__(self, connect: Callable[[], Awaitable[Wire]], market: str, clock: Clock) -> None:
+        self._connect, self._wakes, self._clock = connect, wake.Wakes(market), clock
         self._wire: Wire | None = None
         self._connected = asyncio.Event()
 
@@ -25,12 +27,18 @@ class Link:
         while True:
             try:
                 self._wire = await self._connect()
+                self._wire.subscribe(wake.SUBJECT, self._woken)
                 self._connected.set()
                 await self._wire.closed
             except (BusError, OSError, TimeoutError) as error:
                 log.debug("not connected", error=str(error) or type(error).__name__)
             self._connected.clear()
             await asyncio.sleep(RETRY_S)
+
+    def _woken(self, messages: list[Message]) -> None:
+        now = self._clock.now()
+        if self._wire is not None and any(self._wakes.is_new(message.data, now) for message in messages):
+            self._wire.abandon(commands.SUBJECT, "the market has begun anew; whether it knew of this is unknown")
 
     def close(self) -> None:
         if self._wire is not None:
@@ -41,7 +49,7 @@ class Link:
 
         Raises:
             TimeoutError: No answer came in time.
-            BusError: The connection was lost while it waited for the answer, or the broker refused.
+            BusError: The connection or the market was lost while it waited for the answer, or the broker refused.
         """
         async with asyncio.timeout(timeout_s):
             while True:

@@ -14,6 +14,7 @@ import structlog
 from domain.errors import Unavailable
 from services.bus.events import BATCH_MAX, ensure_stream, headers_of, subject_of
 from services.bus.wire import BusError, Wire
+from services.ledger.errors import LogLost
 from services.ports import Clock, EventLog, Stored
 
 #: Up to this many events go as plain messages: the broker answers one in 0.9 ms, an atomic batch in 3.4 ms.
@@ -62,7 +63,7 @@ class Relay:
                 finally:
                     self.connected = False
                     wire.close()
-            except (BusError, Unavailable, OSError, TimeoutError) as error:
+            except (BusError, LogLost, Unavailable, OSError, TimeoutError) as error:
                 log.warning("relay waits", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_S)
 

@@ -13,23 +13,30 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import ClassVar, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
+import structlog
+
+from domain.errors import Refused
 from services.keys import Party
+
+log = structlog.get_logger()
 
 #: Bytes waiting for the socket above which a publisher must wait.
 WRITE_BUFFER_MAX = 4 << 20
+VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription)[^"]*"([^"]+)"', re.IGNORECASE)
 
 
 class BusError(Exception):
     """The broker refused, or could not be reached."""
 
 
-class PermissionDenied(BusError):
-    """The broker's permissions for this role do not allow it."""
+class PermissionDenied(BusError, Refused):
+    template: ClassVar[str] = "{role} may not {verb} {subject}; connect with a role that may"
 
 
 class NoResponders(BusError):
@@ -57,6 +64,9 @@ class Wire(asyncio.Protocol):
         self._handlers: dict[int, Handler] = {}
         self._sids, self._tokens = itertools.count(1), itertools.count(1)
         self._waiting: dict[bytes, tuple[str, asyncio.Future[bytes]]] = {}
+        #: Reply subjects that had their answer and may be used again: new ones miss every cache of the broker. One
+        #: whose answer never came is given up, because it may still come.
+        self._answered: list[str] = []
         self._out: list[bytes] = []
         self._flushing = False
         self._pongs: list[asyncio.Future[None]] = []
@@ -65,6 +75,7 @@ class Wire(asyncio.Protocol):
         self._ready: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport | None = None
+        self._lost = "the connection to the broker is lost"
 
     # ------------------------------------------------------------------------------------------------------ using it
     def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
@@ -94,16 +105,23 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout(timeout_s):
                 return await answer
         finally:
-            self._waiting.pop(token.encode(), None)
+            if not answer.done() or answer.cancelled():  # an answered subject may be somebody else's by now
+                self._waiting.pop(token.encode(), None)
 
     def ask(self, subject: str) -> tuple[str, asyncio.Future[bytes]]:
         """A reply subject of our own, and the answer that will come there."""
-        token = f"{self._inbox}.{next(self._tokens)}"
+        token = self._answered.pop() if self._answered else f"{self._inbox}.{next(self._tokens)}"
         answer: asyncio.Future[bytes] = self._loop.create_future()
         if self.closed.done():
-            answer.set_exception(BusError("the connection to the broker is lost"))
+            answer.set_exception(BusError(self._lost))
         self._waiting[token.encode()] = (subject, answer)
         return token, answer
+
+    def abandon(self, subject: str, reason: str) -> None:
+        """End the wait of all who asked on ``subject``: no answer will come."""
+        for asked, answer in self._waiting.values():
+            if asked == subject and not answer.done():
+                answer.set_exception(BusError(reason))
 
     def new_inbox(self) -> str:
         """A subject that only this connection listens on, once it subscribes."""
@@ -113,7 +131,7 @@ class Wire(asyncio.Protocol):
         """Wait until the socket takes more."""
         await self._writable.wait()
         if self.closed.done():
-            raise BusError("the connection to the broker is lost")
+            raise BusError(self._lost)
 
     async def flush(self) -> None:
         """Wait until the broker has seen everything sent so far."""
@@ -139,7 +157,7 @@ class Wire(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        lost = BusError("the connection to the broker is lost")
+        lost = BusError(self._lost)
         futures: list[asyncio.Future[bytes] | asyncio.Future[None]] = [answer for _, answer in self._waiting.values()]
         futures += [*self._pongs, self._ready]
         for future in futures:
@@ -212,20 +230,25 @@ class Wire(asyncio.Protocol):
         self._pongs.insert(0, self._ready)
 
     def _error(self, text: str) -> None:
-        denied = "permissions violation" in text.lower()
-        error = PermissionDenied(text) if denied else BusError(text)
+        denied = VIOLATION.search(text)
         if not self._ready.done():
-            self._ready.set_exception(error)
-        elif denied:
+            self._ready.set_exception(BusError(text))
+        elif denied is not None and denied[1].lower() == "publish":
+            role = self._party.name.removeprefix("nats-") if self._party else "public"
             for subject, answer in self._waiting.values():
-                if f'"{subject}"' in text and not answer.done():
-                    answer.set_exception(error)
+                if subject == denied[2] and not answer.done():
+                    answer.set_exception(PermissionDenied(role=role, verb="publish to", subject=subject))
+        elif denied is not None:
+            log.warning("nats permission denied", name=self._name, verb=denied[1], subject=denied[2])
+        else:
+            self._lost = f"the broker ended the connection: {text}"
 
     def _answers(self, messages: Sequence[Message]) -> None:
         for message in messages:
             _, answer = self._waiting.pop(message.subject, (None, None))
             if answer is None or answer.done():
                 continue
+            self._answered.append(message.subject.decode())
             if message.headers.startswith(b"NATS/1.0 503"):
                 answer.set_exception(NoResponders("nobody serves this subject now"))
             else:

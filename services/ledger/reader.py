@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any, Self
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from services.ports import Stored
 
 #: Events fetched together: larger pages are no faster and only hold more memory.
 PAGE_EVENTS = 4_000
+CLOSE_S = 5.0
 VERSION_MIN, VERSION_MAX = -(2**31), 2**31 - 1
 
 
@@ -38,7 +40,10 @@ class LogReader:
         return cls(pool)
 
     async def close(self) -> None:
-        await self._pool.close()
+        """Let go of the database; one that does not answer is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._pool.close()  # ends the connections when its time is over
 
     async def head(self) -> int:
         """The last position; 0 when the log is empty."""

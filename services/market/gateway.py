@@ -41,6 +41,8 @@ PARK = timedelta(seconds=20)
 OFFER = timedelta(seconds=60)
 #: Events that wait for a commit above which commands are refused.
 BACKLOG_MAX = 50_000
+#: Time without a commit, while some wait for one, after which commands are refused.
+STALL = timedelta(seconds=3)
 
 Publish = Callable[[str, bytes], None]
 
@@ -57,7 +59,9 @@ class Gateway:
         self._disputes: dict[tuple[str, int], datetime] = {}
         self._referees: deque[Parked] = deque()
         self._metas: dict[tuple[str, str, str], bytes] = {}
+        self._newest: asyncio.Future[int] | None = None
         self.commands = self.refused = self.waiting = 0
+        self._moved_at = clock.now()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         long_ago = datetime.min.replace(tzinfo=clock.now().tzinfo)
         for key, found in world.disputes.items():
@@ -93,6 +97,8 @@ class Gateway:
     def _batch(self, frame: bytes, reply: str, now: datetime) -> None:
         if self.waiting > BACKLOG_MAX:
             raise Unavailable(reason="too many commands wait for the log")
+        if self.waiting and now - self._moved_at > STALL:
+            raise Unavailable(reason="the log does not answer")
         opened = open_frame(frame, self._world.operator, now)
         actor, nonce = opened.actor, opened.body.nonce
         self._nonces.use(actor, nonce, now)
@@ -106,6 +112,8 @@ class Gateway:
                     asked = item
                     continue
                 facts += self._decide(item, Actor(actor, nonce, number), now)
+                if isinstance(item, task.ReturnTasks):
+                    self._start_over(item, actor)
             except Refused as refusal:
                 self.refused += 1
                 refused.append(Refusal(number, refusal.name, str(refusal)))
@@ -116,6 +124,13 @@ class Gateway:
             self._referees.append(Parked(actor, asked.limit, reply, now + PARK))
         else:
             self._record(facts, actor, nonce, Reply(refused=refused), reply)
+
+    def _start_over(self, returned: task.ReturnTasks, worker: str) -> None:
+        """The worker may have missed answers: its earlier requests end, and it hears again what it may reveal."""
+        while (waiting := self._matcher.unpark(worker)) is not None:
+            self._answer(waiting.reply, Reply())
+        for job_id, index in self._world.holding(worker).tasks.intersection(returned.keep):
+            self._announce(job_id, index, self._world.tasks_of[job_id][index])
 
     def _may_ask(self, item: task.TakeTasks | dispute.TakeDisputes, actor: str) -> None:
         if isinstance(item, task.TakeTasks):
@@ -160,9 +175,9 @@ class Gateway:
         for worker in list(self._reveal):
             waiting = self._matcher.unpark(worker)
             if waiting is not None:
-                self._answer(waiting.reply, Reply(reveal=self._revealable(worker)))
+                self._answer_recorded(waiting.reply, Reply(reveal=self._revealable(worker)))
         while self._referees and (cases := self._cases(self._referees[0], now)):
-            self._answer(self._referees.popleft().reply, Reply(disputes=cases))
+            self._answer_recorded(self._referees.popleft().reply, Reply(disputes=cases))
 
     def tick(self, now: datetime) -> None:
         """Issue the clock's commands for what has run out, and let go whoever waited long enough."""
@@ -223,8 +238,7 @@ class Gateway:
     # ------------------------------------------------------------------------------------------------------ recording
     def _record(self, facts: Sequence[Fact], actor: str, nonce: str, answer: Reply, reply: str) -> None:
         if not facts:
-            if reply:
-                self._answer(reply, answer)
+            self._answer_recorded(reply, answer)
             return
         records = [
             Record(
@@ -236,16 +250,19 @@ class Gateway:
             )
             for fact in facts
         ]
+        if not self.waiting:
+            self._moved_at = self._clock.now()
         self.waiting += len(records)
-        future = self._log.append(records)
+        future = self._newest = self._log.append(records)
 
         def recorded(done: asyncio.Future[int]) -> None:
             self.waiting -= len(records)
+            self._moved_at = self._clock.now()
             error = done.exception() if not done.cancelled() else Unavailable(reason="the market stops")
             if error is not None:
                 self._fail(error)
                 self._refuse(reply, Unavailable(reason="the log could not be written"))
-            elif reply:
+            else:
                 position = done.result()
                 self._answer(reply, Reply(position, answer.refused, answer.leases, answer.reveal, answer.disputes))
 
@@ -263,7 +280,22 @@ class Gateway:
         return meta
 
     def _answer(self, reply: str, answer: Reply) -> None:
-        self._publish(reply, encode_reply(answer))
+        if reply:
+            self._publish(reply, encode_reply(answer))
+
+    def _answer_recorded(self, reply: str, answer: Reply) -> None:
+        """Answer with what follows from facts on their way, once they are on disk: nobody acts on what may be lost."""
+        if self._newest is None or self._newest.done():
+            self._answer(reply, answer)
+            return
+
+        def recorded(done: asyncio.Future[int]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                self._refuse(reply, Unavailable(reason="the log could not be written"))
+            else:
+                self._answer(reply, answer)
+
+        self._newest.add_done_callback(recorded)
 
     def _refuse(self, reply: str, refusal: Refused) -> None:
         self.refused += 1
@@ -277,5 +309,7 @@ class Gateway:
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_exception(error if isinstance(error, Exception) else RuntimeError(str(error)))
+            for parked in (*self._matcher.let_go(), *self._referees):
+                self._refuse(parked.reply, Unavailable(reason="the market restarts from its log"))
             if isinstance(error, Conflict):
                 log.critical("another writer took a place in the log", error=str(error))

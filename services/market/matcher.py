@@ -158,6 +158,11 @@ class Matcher:
         over = [key for key, parked in self._parked.items() if parked.until <= now]
         return [self._parked.pop(key) for key in over]
 
+    def let_go(self) -> list[Parked]:
+        """Every parked request, taken out to be refused."""
+        parked, self._parked = list(self._parked.values()), {}
+        return parked
+
     def serve(self, now: datetime) -> Iterator[tuple[Parked, list[Lease], list[Fact]]]:
         """Parked requests that get work now, in the order of merit."""
         if not self._parked or not any(openings.count for openings in self._openings.values()):

@@ -14,9 +14,12 @@ from domain import job
 from domain.errors import Refused, Unavailable
 from domain.events import JobCompleted, JobPosted
 from domain.market import Actor, GrantRole, World
+from services.bus import wake
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
 from services.bus.wire import BusError, Message, Wire
+from services.keys import Party
 from services.ledger.codec import NAMES, Meta, decode, decode_meta, encode, encode_meta
+from services.ledger.errors import LogLost
 from services.ledger.log import Log
 from services.market.gateway import Gateway
 from services.ports import Clock, Record
@@ -33,7 +36,7 @@ class Market:
 
     def __init__(
         self,
-        operator: str,
+        operator: Party,
         roles: dict[str, str],
         open_log: Callable[[Callable[[int, list[Record]], None]], Awaitable[Log]],
         connect: Callable[[], Awaitable[Wire]],
@@ -48,7 +51,7 @@ class Market:
         ready: Called when commands are answered.
         """
         self._posted = posted
-        self._operator, self._roles = operator, roles
+        self._party, self._operator, self._roles = operator, operator.key, roles
         self._open_log, self._connect, self._clock, self._ready = open_log, connect, clock, ready
         self._gateway: Gateway | None = None
         self._wire: Wire | None = None
@@ -82,6 +85,7 @@ class Market:
                 wire.subscribe(SUBJECT, self._on_messages, queue="market")
                 await wire.flush()
                 self._wire = wire
+                self._wake()
                 log.info("taking commands", subject=SUBJECT)
                 await wire.closed
             except (BusError, OSError, TimeoutError) as error:
@@ -103,12 +107,17 @@ class Market:
         if self._wire is not None and subject:
             self._wire.publish(subject, data)
 
+    def _wake(self) -> None:
+        """Tell those who wait for an answer of the gateway before this one."""
+        if self._gateway is not None:
+            self._publish(wake.SUBJECT, wake.wake(self._party, self._clock.now()))
+
     # ------------------------------------------------------------------------------------------------------ the gateway
     async def _keep_gateway(self) -> None:
         while True:
             try:
                 await self._serve_once()
-            except* (OSError, Unavailable, TimeoutError) as errors:
+            except* (OSError, LogLost, Unavailable, TimeoutError) as errors:
                 log.warning("market waits for the log", error=str(errors.exceptions[0]))
             self._gateway = None
             self.rebuilds += 1
@@ -123,6 +132,7 @@ class Market:
                 await self._grant_roles(world, events)
                 gateway = Gateway(world, nonces, events, self._publish, self._clock)
                 self._gateway, self._log = gateway, events
+                self._wake()
                 log.info("market open", position=events.position, jobs=len(world.jobs))
                 for found in world.jobs.values():
                     if found.state is job.State.OPEN:

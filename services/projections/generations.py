@@ -5,7 +5,7 @@ Everybody reads ``read.<name>``, a view of the live generation.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
@@ -84,10 +84,3 @@ async def live(
         for projection, row in found
         if row["revision"] == projection.revision
     }
-
-
-async def positions(connection: asyncpg.Connection) -> list[dict[str, Any]]:
-    """Every generation of every read model, as recorded: columns of ``read.track``."""
-    if not await connection.fetchval(TRACK["exists"]):
-        return []
-    return [dict(row) for row in await connection.fetch(TRACK["all"])]

@@ -173,10 +173,12 @@ class Escrow(Struct, frozen=True, kw_only=True):
 
 
 class Position(Struct, frozen=True, kw_only=True):
-    """Where a live read model is; ``poison`` says why it stopped, if it did."""
+    """Where a read model is; ``poison`` says why it stopped, if it did."""
 
     name: str
     generation: int
+    revision: int
+    live: bool
     position: int
     poison_pos: int | None
     poison: str | None
@@ -263,9 +265,9 @@ class Reader:
         """
         return _only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
 
-    async def positions(self) -> list[Position]:
-        """Where each live read model is."""
-        return await self._rows(Position, "positions")
+    async def positions(self, *, kept: bool = False) -> list[Position]:
+        """Where each live read model is, and with ``kept`` those from before the last rebuild."""
+        return await self._rows(Position, "positions", kept)
 
     # --------------------------------------------------------------------------------------------------------- events
     async def events(self, key: str | None = None, *, after: int = 0, limit: int = PAGE_EVENTS) -> list[Stored]:

@@ -6,7 +6,7 @@ result stays on this machine until the market says that all of them are bound.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -63,6 +63,7 @@ class Agent:
         self._in_hand: set[tuple[str, int]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._starts = 0
         self.done = self.failed = 0
 
     @property
@@ -98,8 +99,9 @@ class Agent:
         while True:
             try:
                 if not leases:
+                    starts = self._starts
                     reply = await self._commander.send([TakeTasks(self._slots)], timeout_s=TAKE_TIMEOUT_S)
-                    leases = self._accept(reply)
+                    leases = self._accept(reply, starts)
                 while leases:
                     leases += await self._work(leases.pop(0))
             except (*_UNKNOWN_OUTCOME, Unavailable, RefusedByMarket) as error:
@@ -108,8 +110,12 @@ class Agent:
                 await self._hand_back()
 
     async def _hand_back(self) -> None:
-        """Tell the market what we know to hold: whatever else it gave us went lost on the way."""
-        while True:
+        """Tell the market what we know to hold: whatever else it gave us went lost on the way.
+
+        It ends our earlier requests for work with this; what they brought and we do not name is no longer ours.
+        """
+        while not self._stopping.is_set():
+            self._starts += 1
             try:
                 keep = tuple(sorted({*self._in_hand, *self._bound})[:2048])
                 await self._commander.send([ReturnTasks(keep)])
@@ -118,11 +124,14 @@ class Agent:
                 log.info("cannot hand back yet", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_S)
 
-    def _accept(self, reply: Reply) -> list[Lease]:
-        for lease in reply.leases:
-            self._in_hand.update((lease.terms.job, index) for index in lease.tasks)
+    def _accept(self, reply: Reply, starts: int) -> list[Lease]:
+        """New work, unless it was asked for before we last handed back."""
         if reply.reveal:
             self._spawn(self._reveal(reply.reveal))
+        if starts != self._starts:
+            return []
+        for lease in reply.leases:
+            self._in_hand.update((lease.terms.job, index) for index in lease.tasks)
         return list(reply.leases)
 
     async def _work(self, lease: Lease) -> list[Lease]:
@@ -160,7 +169,7 @@ class Agent:
                 await self._commit_blindly(terms, results, failures)
                 return await self._submit([], more=more)
             return await self._commit_and_submit(terms, results, failures, more=more)
-        finally:
+        finally:  # not before the submission: what is not in hand is handed back when an answer went lost
             self._in_hand.difference_update((terms.job, outcome.task) for outcome in outcomes)
 
     async def _commit_and_submit(
@@ -175,44 +184,50 @@ class Agent:
 
     async def _commit_blindly(self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure]) -> None:
         """Others run these tasks too: what we found stays here until all are bound."""
-        bound = bind(results)
-        self._bound.update({(terms.job, one.submission.task): one for one in bound})
+        bound = [self._bound.setdefault((terms.job, one.submission.task), one) for one in bind(results)]
         accepted: list[Bound] = []
         try:
             reply = await self._send([*(one.commitment(self.key) for one in bound), *_failed(terms, failures)])
             accepted = _accepted(bound, reply)
         finally:
-            for one in bound:
-                if one not in accepted:
-                    self._bound.pop((terms.job, one.submission.task), None)
+            self._forget(one for one in bound if one not in accepted)
+
+    def _forget(self, bound: Iterable[Bound]) -> None:
+        for one in bound:
+            self._bound.pop((one.submission.job, one.submission.task), None)
 
     async def _deliver_quietly(self, terms: JobPosted, outcomes: Sequence[Success | Failure]) -> None:
         try:
             await self._deliver(terms, outcomes, more=False)
         except (*_UNKNOWN_OUTCOME, Refused) as error:
-            log.info("a delivery was lost; its tasks will be assigned again", error=str(error) or type(error).__name__)
+            log.info("a delivery was lost; its tasks are handed back", error=str(error) or type(error).__name__)
+            await self._hand_back()
 
     async def _reveal(self, due: Sequence[tuple[str, int]]) -> None:
         """Show results whose competitors are bound: first their blobs, then the openings."""
         bound = [found for key in due if (found := self._bound.get(key)) is not None]
+        lost = False
         try:
             for address, stored in {address_of(one.stored): one.stored for one in bound}.items():
                 log.debug("revealing", address=address)
                 await self._blobs.put(stored)
             await self._submit([one.submission for one in bound], more=False)
         except (*_UNKNOWN_OUTCOME, Refused) as error:
-            log.info("a reveal was lost; its tasks will be assigned again", error=str(error) or type(error).__name__)
+            log.info("a reveal was lost; its tasks are handed back", error=str(error) or type(error).__name__)
+            lost = True
         finally:
-            for key in due:
-                self._bound.pop(key, None)
+            self._forget(bound)
+        if lost:
+            await self._hand_back()
 
     async def _submit(self, submissions: Sequence[SubmitResult], *, more: bool) -> list[Lease]:
         take = [TakeTasks(self._slots)] if more and not self._stopping.is_set() else []
         if not submissions and not take:
             return []
+        starts = self._starts
         reply = await self._send([*submissions, *take], timeout_s=TAKE_TIMEOUT_S)
         self.done += len(submissions) - len(reply.refused)
-        return self._accept(reply)
+        return self._accept(reply, starts)
 
     async def _fail(self, terms: JobPosted, tasks: Sequence[int], reason: FailureReason) -> None:
         self._in_hand.difference_update((terms.job, index) for index in tasks)

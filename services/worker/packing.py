@@ -12,8 +12,8 @@ from domain.blobs import BlobRef, address_of, commit_to, digest_of, equality_tag
 from domain.task import CommitResult, SubmitResult
 from services.ports import Blobs
 
-#: Blobs on their way at a time; what is ready meanwhile shares the next one.
-UPLOADS_MAX = 1
+#: Time from one blob's start to the next one's: what is ready meanwhile shares it. The first of a while goes at once.
+PACE_S = 0.01
 
 
 class Bound(NamedTuple):
@@ -60,7 +60,8 @@ class Packer:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._waiting: list[tuple[Sequence[Result], asyncio.Future[tuple[list[Bound], asyncio.Task[str]]]]] = []
-        self._uploads: set[asyncio.Task[str]] = set()
+        self._upload: asyncio.Task[str] | None = None
+        self._resting = False
 
     async def bind(self, results: Sequence[Result]) -> tuple[list[Bound], asyncio.Task[str]]:
         """Bound results, in order, and the upload of their blob, which must have ended before they are submitted."""
@@ -70,13 +71,16 @@ class Packer:
         return await future
 
     def _start(self) -> None:
-        if not self._waiting or len(self._uploads) >= UPLOADS_MAX:
+        busy = self._upload is not None and not self._upload.done()
+        if not self._waiting or busy or self._resting:
             return
+        loop = asyncio.get_running_loop()
         waiting, self._waiting = self._waiting, []
         bound = bind([result for results, _ in waiting for result in results])
-        upload = asyncio.get_running_loop().create_task(self._blobs.put(bound[0].stored))
-        self._uploads.add(upload)
+        self._upload = upload = loop.create_task(self._blobs.put(bound[0].stored))
         upload.add_done_callback(self._ended)
+        self._resting = True
+        loop.call_later(PACE_S, self._rested)
         at = 0
         for results, future in waiting:
             if not future.done():
@@ -84,7 +88,10 @@ class Packer:
             at += len(results)
 
     def _ended(self, upload: "asyncio.Task[str]") -> None:
-        self._uploads.discard(upload)
         if not upload.cancelled():
             upload.exception()
+        self._start()
+
+    def _rested(self) -> None:
+        self._resting = False
         self._start()

@@ -4,10 +4,12 @@ For a new event, and never for an old one, run
 
     python -m tests.golden.generate
 
-which writes the files that are missing and leaves those that exist as they are.
+which writes the files that are missing and leaves those that exist as they are. It also writes ``schema.json``, the
+published contract, unless a change of it would break a subscriber.
 """
 
 import hashlib
+import sys
 from base64 import b32encode
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +18,11 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from services import schema
 from services.ledger.codec import EVENTS, NAMES, encode
 
 FOLDER = Path(__file__).parent / "events"
+SCHEMA = Path(__file__).parent / "schema.json"
 
 
 def example(kind: type[Any]) -> Any:
@@ -60,6 +64,33 @@ def _value(info: inspect.Type, where: str) -> Any:
     raise AssertionError(f"{where}: say here what an example of {info} is")
 
 
+def breaks(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Where the new contract is not the old one with optional fields added: its names, and why."""
+    found = [f"{name} is gone" for name in old.keys() - new.keys()]
+    return found + [one for name in old.keys() & new.keys() for one in _breaks(name, old[name], new[name])]
+
+
+def _breaks(where: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    before, after = old["properties"], new["properties"]
+    found = [f"{where}.{field} is gone" for field in before.keys() - after.keys()]
+    found += [
+        f"{where}.{field} means something else"
+        for field in before.keys() & after.keys()
+        if _meaning(before[field]) != _meaning(after[field])
+    ]
+    if set(new["required"]) != set(old["required"]):
+        found.append(f"{where} requires other fields")
+    defs, others = old.get("$defs", {}), new.get("$defs", {})
+    for name in defs.keys() & others.keys():
+        found += _breaks(f"{where}/{name}", defs[name], others[name])
+    return found
+
+
+def _meaning(field: Any) -> Any:
+    """A field's schema without its words."""
+    return {key: value for key, value in field.items() if key != "description"}
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for event in EVENTS:
@@ -67,6 +98,9 @@ def main() -> None:
         if not path.exists():
             path.write_bytes(encode(example(event)))
             print(f"new: {path.name}")
+    if SCHEMA.exists() and (broken := breaks(msgspec.json.decode(SCHEMA.read_bytes()), schema.everything())):
+        sys.exit("\n".join(("the contract would break; give the event a new version instead:", *broken)))
+    SCHEMA.write_bytes(msgspec.json.format(msgspec.json.encode(schema.everything())) + b"\n")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,8 @@ async def until(
             found = await truth()
             if found:
                 return found
+        except (AssertionError, NameError, TypeError):
+            raise
         except Exception as error:  # whatever is down says so in its own way
             found = error  # type: ignore[assignment]
         assert time.monotonic() < deadline, f"{what or truth} did not come true in time: {found!r}"

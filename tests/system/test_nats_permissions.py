@@ -1,5 +1,6 @@
 """A real nats-server with the roles' permissions: what a third party may do, and how it hears what it may not."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import nats.micro
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
+from domain.errors import Refused
+from domain.worker import PauseWorker
+from services import bootstrap
 from services.bus.connect import PermissionDenied, connect
 from services.config import Settings
+from services.keys import party
 from services.stack.status import ask_services
 from services.stack.supervisor import Stack
 from tests.system.embedded import eventually
@@ -105,3 +110,23 @@ async def test_party_keeps_blobs_and_serves_statistics_but_publishes_no_event(se
         await party.jetstream().publish("pasar.events.job.x.Forged", b"{}")
     for connection in (relay, party):
         await connection.close()
+
+
+async def test_hot_connection_is_told_what_it_may_not_do_while_it_waits(settings: Settings) -> None:
+    public = await bootstrap.wires(settings, "public", "test")()
+    denied = [public.request(subject, b"", timeout_s=60) for subject in ("pasar.events.job.x.Forged", "pasar.faucet")]
+    allowed = public.request("$JS.API.STREAM.INFO.EVENTS", b"", timeout_s=60)
+    first, second, info = await asyncio.gather(*denied, allowed, return_exceptions=True)
+    for error, subject in ((first, "pasar.events.job.x.Forged"), (second, "pasar.faucet")):
+        assert isinstance(error, PermissionDenied)
+        assert isinstance(error, Refused)
+        assert str(error) == f"public may not publish to {subject}; connect with a role that may"
+    assert isinstance(info, bytes)
+    assert b"EVENTS" in info
+    public.close()
+
+
+async def test_commander_of_a_role_that_may_not_command_is_told_so(settings: Settings) -> None:
+    async with bootstrap.commander(settings, party(settings, "anna"), role="reader") as commander:
+        with pytest.raises(PermissionDenied, match=r"reader may not publish to pasar\.command"):
+            await commander.send([PauseWorker()], timeout_s=60)

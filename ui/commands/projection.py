@@ -1,11 +1,14 @@
 """``pasar projection``: the read models and where they are."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.commands.running import database_url, progress_bar
+from ui.commands.running import ask, database_url, progress_bar
 from ui.format import AsJson, columns, print_json
+
+if TYPE_CHECKING:
+    from services.projections.queries import Position
 
 app = typer.Typer(name="projection", help="Read models: where they are, rebuilding them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the read model, as `pasar projection list` shows it.")]
@@ -25,17 +28,14 @@ def list_(as_json: AsJson = False) -> None:
 
       pasar projection list
 
-      pasar projection list --json | jq '.[] | select(.live) | .pos'
+      pasar projection list --json | jq '.[] | select(.live) | .position'
     """
-    import asyncio
-
-    found = asyncio.run(_track(database_url()))
+    found = ask(lambda reader: reader.positions(kept=True))
     if as_json:
         print_json(found)
     else:
-        rows = [("name", "generation", "position", "state"), *((*map(str, _cells(row)),) for row in found)]
-        print(columns(rows))
-    if any(row["live"] and row["poison"] for row in found):
+        print(columns([("name", "generation", "position", "state"), *map(_cells, found)]))
+    if any(one.live and one.poison for one in found):
         raise typer.Exit(1)
 
 
@@ -85,18 +85,6 @@ def rollback(name: Name, as_json: AsJson = False) -> None:
     print_json({"name": name, "generation": number}) if as_json else print(f"{name}: generation {number} is live")
 
 
-async def _track(url: str) -> list[dict[str, Any]]:
-    import asyncpg
-
-    from services.projections.generations import positions
-
-    connection = await asyncpg.connect(url)
-    try:
-        return await positions(connection)
-    finally:
-        await connection.close()
-
-
-def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    state = f"stopped at {row['poison_pos']}: {row['poison']}" if row["poison"] else "live" if row["live"] else "kept"
-    return row["name"], row["generation"], row["pos"], state
+def _cells(one: "Position") -> tuple[str, ...]:
+    state = f"stopped at {one.poison_pos}: {one.poison}" if one.poison else "live" if one.live else "kept"
+    return one.name, str(one.generation), str(one.position), state

@@ -33,4 +33,5 @@ SELECT position FROM read.event_index, unnest(positions) AS position
  WHERE key = $1 ORDER BY position DESC LIMIT $2
 
 -- name: positions
-SELECT name, generation, pos AS position, poison_pos, poison, moved_at FROM read.track WHERE live ORDER BY name
+SELECT name, generation, revision, live, pos AS position, poison_pos, poison, moved_at
+  FROM read.track WHERE live OR $1 ORDER BY name, generation
