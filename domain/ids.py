@@ -67,11 +67,6 @@ def kind_of(stream: bytes) -> Kind:
     return Kind(stream[12])
 
 
-def owner_of(stream: bytes) -> str:
-    """The 24 hex digits of the job, party or escrow whose stream this is."""
-    return stream[:12].hex()
-
-
 def short_id(party: str) -> str:
     """A party's 24 hex digits, for streams and subjects."""
     return hashlib.sha256(party.encode()).hexdigest()[:24]

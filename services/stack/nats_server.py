@@ -23,10 +23,6 @@ class NatsMissing(Refused):
     template: ClassVar[str] = "nats-server is not installed here; reinstall pasar or set PASAR_NATS_URL"
 
 
-class NoPort(Refused):
-    template: ClassVar[str] = "no free port was found on the loopback; close a program that listens there"
-
-
 def service(settings: Settings) -> Service:
     """nats-server as the supervisor keeps it, on this PASAR_HOME's port."""
     number = port(settings)
