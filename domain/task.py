@@ -6,7 +6,7 @@ A replica's phases and the events that move it:
     ASSIGNED   -- AssignmentExpired | Returned | Failed           --> OPEN
     ASSIGNED   -- ResultCommitted                                 --> COMMITTED
     COMMITTED  -- ResultSubmitted (after every replica committed) --> SUBMITTED
-    COMMITTED  -- AssignmentExpired | Returned | Failed           --> OPEN
+    COMMITTED  -- AssignmentExpired | Returned | Failed           --> OPEN       (barred once another's result is shown)
     SUBMITTED  -- ResultVerified                                  --> VERIFIED   (terminal)
     SUBMITTED  -- ResultRejected                                  --> OPEN       (its worker never gets this task again)
     OPEN       -- TaskFailed | ReplicasWithdrawn                  --> WITHDRAWN  (terminal)
@@ -118,7 +118,7 @@ _REVEALABLE = (Phase.COMMITTED, Phase.SUBMITTED, Phase.VERIFIED, Phase.WITHDRAWN
 
 class Task(Struct, frozen=True, gc=False):
     """Attributes:
-    barred: Workers whose result was rejected or who could not run it.
+    barred: Workers whose result was rejected, who could not run it, or withheld theirs after seeing another's.
     closed: No replica of it will be assigned again.
     """
 
@@ -264,7 +264,7 @@ def end(
     if given_up:
         events.append(TaskFailed(terms.job, index, task.failures + 1))
     if given_up or closing or task.closed:
-        events += withdraw(_with(task, task.version, replica, OPEN), terms, index, now)
+        events += withdraw(_with(task, replica, OPEN), terms, index, now)
     return events
 
 
@@ -323,64 +323,60 @@ def _in_time(slot: Slot, terms: JobPosted, index: int, now: datetime) -> None:
 # --------------------------------------------------------------------------------------------------------- evolution
 def evolve(task: Task, event: TaskEvent) -> Task:
     """The task after ``event``."""
-    version = task.version + 1
     match event:
         case TaskAssigned():
-            slot = Slot(Phase.ASSIGNED, event.worker, event.expires_at)
-            return _with(task, version, event.replica, slot)
+            return _with(task, event.replica, Slot(Phase.ASSIGNED, event.worker, event.expires_at))
         case ResultCommitted():
             slot = task.slots[event.replica]
             waits = len(task.slots) > 1
             slot = Slot(Phase.COMMITTED, slot.worker, None if waits else slot.expires_at, event.commitment)
-            changed = _with(task, version, event.replica, slot)
+            changed = _with(task, event.replica, slot)
             return changed if event.reveal_by is None else _revealed(changed, event.reveal_by)
         case ResultSubmitted():
             slot = Slot(Phase.SUBMITTED, event.worker, None, "", event.equality, event.result)
-            return _with(task, version, event.replica, slot)
+            return _with(task, event.replica, slot)
         case ResultVerified():
             slot = task.slots[event.replica]
             slot = Slot(Phase.VERIFIED, slot.worker, None, "", slot.equality, slot.result)
-            return _with(task, version, event.replica, slot)
+            return _with(task, event.replica, slot)
         case ResultRejected():
-            barred = (*task.barred, event.worker)
-            return _with(task, version, event.replica, _released(task), barred=barred)
+            return _barring(task, event.replica, event.worker)
         case AssignmentFailed():
-            barred = (*task.barred, event.worker)
-            return _with(task, version, event.replica, _released(task), barred=barred, failures=task.failures + 1)
+            return replace(_barring(task, event.replica, event.worker), failures=task.failures + 1)
         case AssignmentExpired() | AssignmentReturned():
-            return _with(task, version, event.replica, _released(task))
+            if _has_seen(task, event.replica):
+                return _barring(task, event.replica, event.worker)
+            return _with(task, event.replica, _released(task))
         case TaskFailed():
             slots = tuple(WITHDRAWN if slot.phase is Phase.OPEN else slot for slot in task.slots)
-            return replace(task, slots=slots, closed=True, version=version)
+            return replace(task, slots=slots, closed=True, version=task.version + 1)
         case ReplicasWithdrawn():
             slots = tuple(WITHDRAWN if slot.phase is Phase.OPEN else slot for slot in task.slots)
-            closed = replace(task, slots=slots, closed=True, version=version)
+            closed = replace(task, slots=slots, closed=True, version=task.version + 1)
             return _revealed(closed, event.reveal_by) if revealable(closed) else closed
         case _:
             assert_never(event)
+
+
+def _has_seen(task: Task, replica: int) -> bool:
+    """Whether who holds this replica was bound to a result when another's was shown: it must not bind itself again."""
+    committed = task.slots[replica].phase is Phase.COMMITTED
+    return committed and any(slot.phase in (Phase.SUBMITTED, Phase.VERIFIED) for slot in task.slots)
 
 
 def _released(task: Task) -> Slot:
     return WITHDRAWN if task.closed else OPEN
 
 
-def _with(
-    task: Task,
-    version: int,
-    replica: int,
-    slot: Slot,
-    *,
-    barred: tuple[str, ...] | None = None,
-    failures: int | None = None,
-) -> Task:
-    slots = (slot,) if len(task.slots) == 1 else (*task.slots[:replica], slot, *task.slots[replica + 1 :])
-    return Task(
-        slots,
-        task.barred if barred is None else barred,
-        task.failures if failures is None else failures,
-        task.closed,
-        version,
-    )
+def _with(task: Task, replica: int, slot: Slot) -> Task:
+    """The task one event later, with another slot."""
+    slots = task.slots
+    changed = (slot,) if len(slots) == 1 else (*slots[:replica], slot, *slots[replica + 1 :])
+    return Task(changed, task.barred, task.failures, task.closed, task.version + 1)
+
+
+def _barring(task: Task, replica: int, worker: str) -> Task:
+    return replace(_with(task, replica, _released(task)), barred=(*task.barred, worker))
 
 
 def _revealed(task: Task, reveal_by: datetime) -> Task:

@@ -29,6 +29,8 @@ from services.ports import Blobs
 BUCKET = "blobs"
 WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
+#: The most that the broker holds of them: a flood of blobs must not take the room of the events.
+STORE_BYTES_MAX = 4 << 30
 #: The longest wait for the next chunk.
 CHUNK_S = 5.0
 CHUNKS_IN_FLIGHT = 8
@@ -86,7 +88,9 @@ class Shelf:
 
 async def ensure_bucket(client: Client) -> None:
     """Create the bucket if it is not there."""
-    config = ObjectStoreConfig(description="Programs, inputs and results, by content", storage=StorageType.FILE)
+    config = ObjectStoreConfig(
+        description="Programs, inputs and results, by content", storage=StorageType.FILE, max_bytes=STORE_BYTES_MAX
+    )
     try:
         await client.jetstream().create_object_store(BUCKET, config=config)
     except nats.js.errors.BadRequestError as error:

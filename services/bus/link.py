@@ -56,6 +56,6 @@ class Link:
                 await self._connected.wait()
                 assert self._wire is not None
                 try:
-                    return await self._wire.request(subject, data, timeout_s=timeout_s)
+                    return await self._wire.request(subject, data, timeout_s=None)
                 except NoResponders:
                     await asyncio.sleep(RETRY_S)

@@ -92,9 +92,11 @@ class Wire(asyncio.Protocol):
         self._handlers[sid] = handler
         self._send(f"SUB {subject} {queue} {sid}\r\n".encode())
 
-    async def request(self, subject: str, data: bytes, *, timeout_s: float = 10, headers: bytes = b"") -> bytes:
+    async def request(self, subject: str, data: bytes, *, timeout_s: float | None = 10, headers: bytes = b"") -> bytes:
         """Send and wait for the one answer.
 
+        Args:
+            timeout_s: Absent where the caller has a deadline around it.
         Raises:
             PermissionDenied, NoResponders, BusError: The broker's own answer, or a lost connection.
             TimeoutError: None came in time.
@@ -102,11 +104,14 @@ class Wire(asyncio.Protocol):
         token, answer = self.ask(subject)
         self.publish(subject, data, reply=token, headers=headers)
         try:
+            if timeout_s is None:
+                return await answer
             async with asyncio.timeout(timeout_s):
                 return await answer
         finally:
-            if not answer.done() or answer.cancelled():  # an answered subject may be somebody else's by now
-                self._waiting.pop(token.encode(), None)
+            waiting = self._waiting.get(token.encode())
+            if waiting is not None and waiting[1] is answer:  # an answered subject may be somebody else's by now
+                del self._waiting[token.encode()]
 
     def ask(self, subject: str) -> tuple[str, asyncio.Future[bytes]]:
         """A reply subject of our own, and the answer that will come there."""

@@ -6,6 +6,7 @@ A leaf is ``SHA-256(0x00 || record)``, a node ``SHA-256(0x01 || left || right)``
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from struct import Struct
 
 from services.ports import Record, Stored
@@ -17,6 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADER = Struct(">BBQq16siHII")
 
 
+@lru_cache(maxsize=64)
 def microseconds(at: datetime) -> int:
     """Whole microseconds since 1970."""
     since = at - _EPOCH

@@ -44,6 +44,9 @@ BACKLOG_MAX = 50_000
 #: Time without a commit, while some wait for one, after which commands are refused.
 STALL = timedelta(seconds=3)
 
+#: What a mistake in the rules raises; the world may have moved by then.
+_BUGS = (AssertionError, LookupError, TypeError, ValueError)
+
 Publish = Callable[[str, bytes], None]
 
 log = structlog.get_logger()
@@ -86,12 +89,12 @@ class Gateway:
                 self._batch(message.data, reply, now)
             except Refused as refusal:
                 self._refuse(reply, refusal)
-            except errors.Corrupt as error:
+            except (errors.Corrupt, *_BUGS) as error:
                 self._contradicted(error)
                 self._refuse(reply, Unavailable(reason="the market restarts from its log"))
         try:
             self.serve(now)
-        except errors.Corrupt as error:
+        except (errors.Corrupt, Unavailable, *_BUGS) as error:
             self._contradicted(error)
 
     def _batch(self, frame: bytes, reply: str, now: datetime) -> None:
@@ -253,7 +256,11 @@ class Gateway:
         if not self.waiting:
             self._moved_at = self._clock.now()
         self.waiting += len(records)
-        future = self._newest = self._log.append(records)
+        try:
+            future = self._newest = self._log.append(records)
+        except Refused as refusal:  # the world has moved and the log has not
+            self._fail(refusal)
+            raise
 
         def recorded(done: asyncio.Future[int]) -> None:
             self.waiting -= len(records)
@@ -302,7 +309,7 @@ class Gateway:
         if reply:
             self._publish(reply, encode_reply(Reply(refused=[Refusal(-1, refusal.name, str(refusal))])))
 
-    def _contradicted(self, error: errors.Corrupt) -> None:
+    def _contradicted(self, error: Exception) -> None:
         log.critical("a decision contradicts the rules", error=str(error))
         self._fail(error)
 

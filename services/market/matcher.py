@@ -22,8 +22,8 @@ from domain.market import Fact, World
 from domain.orders import Waiting, by_merit, lease_size
 from services.bus.commands import Lease
 
-#: Added to a lease's time: the way there and back.
-GRACE = timedelta(seconds=5)
+#: Added to a lease's time: the way there and back, and the first compilation.
+GRACE = timedelta(seconds=15)
 
 
 class Parked(NamedTuple):
@@ -135,7 +135,8 @@ class Matcher:
         if terms.stake_msat:
             free_msat = world.stake_of(worker).held_msat - holding.locked_msat
             most = min(most, free_msat // terms.stake_msat)
-        expires_at = now + GRACE + timedelta(seconds=terms.timeout_s * most)
+        before = holding.running  # runs first: a worker takes the next lease while the last one is in work
+        expires_at = now + GRACE + timedelta(seconds=terms.timeout_s * (before + most))
         tasks = world.tasks_of[terms.job]
         try:
             return [world.assign(terms.job, index, worker, expires_at) for index in openings.take(worker, tasks, most)]

@@ -59,10 +59,15 @@ class Referee:
         for claim in case.claims:
             try:
                 apart = distance(await self._opener.open(claim.result), replayed)
-            except (BlobMissing, Corrupt) as error:
-                log.warning("a claim cannot be opened", worker=claim.worker, error=str(error))
+            except BlobMissing:
+                # no fault is shown: its worker may be away for a moment, so the dispute is taken up again later
+                log.warning("a claim is not to be had yet", job=case.terms.job, task=case.task, worker=claim.worker)
+                self.failed += 1
+                return
+            except Corrupt as error:
+                log.warning("a claim does not match its commitment", worker=claim.worker, error=str(error))
                 rejected.append(claim.worker)
-                distances[claim.worker] = "not opened"
+                distances[claim.worker] = "not what was committed to"
                 continue
             (upheld if agrees(apart, TOLERANCE) else rejected).append(claim.worker)
             distances[claim.worker] = repr(apart)
@@ -72,7 +77,7 @@ class Referee:
                 "task": case.task,
                 "tolerance": TOLERANCE,
                 "distances": distances,
-                "replayed": replayed,
+                "replayed": await self._blobs.put(replayed),
             }
         )
         await self._blobs.put(evidence)

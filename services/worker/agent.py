@@ -175,12 +175,12 @@ class Agent:
     async def _commit_and_submit(
         self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure], *, more: bool
     ) -> list[Lease]:
-        """Nobody competes for these tasks: their blob goes up while the market records the commitments."""
+        """Nobody competes for these tasks: one command binds us and shows the results, once their blob is up."""
         bound, upload = await self._packer.bind(results) if results else ([], None)
-        reply = await self._send([*(one.commitment(self.key) for one in bound), *_failed(terms, failures)])
         if upload is not None:
             await asyncio.shield(upload)
-        return await self._submit([one.submission for one in _accepted(bound, reply)], more=more)
+        first = [*_failed(terms, failures), *(one.commitment(self.key) for one in bound)]
+        return await self._submit([one.submission for one in bound], after=first, more=more)
 
     async def _commit_blindly(self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure]) -> None:
         """Others run these tasks too: what we found stays here until all are bound."""
@@ -220,13 +220,16 @@ class Agent:
         if lost:
             await self._hand_back()
 
-    async def _submit(self, submissions: Sequence[SubmitResult], *, more: bool) -> list[Lease]:
+    async def _submit(
+        self, submissions: Sequence[SubmitResult], *, after: Sequence[Command] = (), more: bool
+    ) -> list[Lease]:
         take = [TakeTasks(self._slots)] if more and not self._stopping.is_set() else []
-        if not submissions and not take:
+        items: list[Command] = [*after, *submissions, *take]
+        if not items:
             return []
         starts = self._starts
-        reply = await self._send([*submissions, *take], timeout_s=TAKE_TIMEOUT_S)
-        self.done += len(submissions) - len(reply.refused)
+        reply = await self._send(items, timeout_s=TAKE_TIMEOUT_S)
+        self.done += len(submissions) - sum(refusal.item >= len(after) for refusal in reply.refused)
         return self._accept(reply, starts)
 
     async def _fail(self, terms: JobPosted, tasks: Sequence[int], reason: FailureReason) -> None:

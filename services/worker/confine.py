@@ -13,6 +13,8 @@ import signal
 import sys
 from typing import Final
 
+from services.worker import landlock
+
 FILES_MAX: Final = 128
 FILE_BYTES_MAX: Final = 16 << 20
 #: Address space for jax itself above its size when idle, in MB: what compiling a program takes.
@@ -37,6 +39,7 @@ def confine(parent: int) -> dict[str, bool]:
         "network": _leave_network(),
         "capabilities": _drop_capabilities(),
         "no_new_privileges": _prctl(_PR_SET_NO_NEW_PRIVS, 1),
+        "own_files": landlock.keep_to(os.getcwd()),
         # After the namespace: gaining its powers, though for a moment only, clears this signal.
         "dies_with_worker": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     }
