@@ -6,7 +6,7 @@ A replica's phases and the events that move it:
     ASSIGNED   -- AssignmentExpired | Returned | Failed           --> OPEN
     ASSIGNED   -- ResultCommitted                                 --> COMMITTED
     COMMITTED  -- ResultSubmitted (after every replica committed) --> SUBMITTED
-    COMMITTED  -- AssignmentExpired | Returned | Failed           --> OPEN       (barred once another's result is shown)
+    COMMITTED  -- AssignmentExpired | Returned | Failed           --> OPEN
     SUBMITTED  -- ResultVerified                                  --> VERIFIED   (terminal)
     SUBMITTED  -- ResultRejected                                  --> OPEN       (its worker never gets this task again)
     OPEN       -- TaskFailed | ReplicasWithdrawn                  --> WITHDRAWN  (terminal)
@@ -118,7 +118,7 @@ _REVEALABLE = (Phase.COMMITTED, Phase.SUBMITTED, Phase.VERIFIED, Phase.WITHDRAWN
 
 class Task(Struct, frozen=True, gc=False):
     """Attributes:
-    barred: Workers whose result was rejected, who could not run it, or withheld theirs after seeing another's.
+    barred: Workers whose result was rejected or who could not run it.
     closed: No replica of it will be assigned again.
     """
 
@@ -344,8 +344,6 @@ def evolve(task: Task, event: TaskEvent) -> Task:
         case AssignmentFailed():
             return replace(_barring(task, event.replica, event.worker), failures=task.failures + 1)
         case AssignmentExpired() | AssignmentReturned():
-            if _has_seen(task, event.replica):
-                return _barring(task, event.replica, event.worker)
             return _with(task, event.replica, _released(task))
         case TaskFailed():
             slots = tuple(WITHDRAWN if slot.phase is Phase.OPEN else slot for slot in task.slots)
@@ -356,12 +354,6 @@ def evolve(task: Task, event: TaskEvent) -> Task:
             return _revealed(closed, event.reveal_by) if revealable(closed) else closed
         case _:
             assert_never(event)
-
-
-def _has_seen(task: Task, replica: int) -> bool:
-    """Whether who holds this replica was bound to a result when another's was shown: it must not bind itself again."""
-    committed = task.slots[replica].phase is Phase.COMMITTED
-    return committed and any(slot.phase in (Phase.SUBMITTED, Phase.VERIFIED) for slot in task.slots)
 
 
 def _released(task: Task) -> Slot:

@@ -239,18 +239,3 @@ def test_tasks_of_a_completed_job_can_be_forgotten() -> None:
     market.when(ANNA, market.submit()).refused(errors.AlreadySettled)
     market.when(ANNA, market.commit(ANNA, task=1)).refused(errors.UnknownTask)
     market.when(CLIENT, CancelJob(market.job)).refused(errors.JobClosed)
-
-
-def test_worker_that_withholds_its_result_after_seeing_another_never_gets_the_task_again() -> None:
-    market = a_market().with_job(replicas=2).assigned(ANNA).assigned(BEN)
-    market.committed(ANNA).committed(BEN, b"garbage").submitted(ANNA)
-    market.when(BEN, ReturnTasks()).then(AssignmentReturned)
-    with pytest.raises(errors.AlreadySettled):
-        market.assigned(BEN)
-    market.assigned(CARL)
-
-
-def test_worker_that_hands_back_a_blind_commitment_may_have_the_task_again() -> None:
-    market = a_market().with_job(replicas=2).assigned(ANNA).assigned(BEN).committed(ANNA).committed(BEN)
-    market.when(BEN, ReturnTasks()).then(AssignmentReturned)
-    market.assigned(BEN)
