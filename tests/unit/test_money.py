@@ -1,15 +1,13 @@
 """Escrow and stake: what may be reserved, paid, taken back, and what is lost."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from domain import errors
 from domain.escrow import RefundEscrow
 from domain.events import EscrowFunded, EscrowRefunded, EscrowReserved, JobPosted, StakeDeposited, StakeWithdrawn
 from domain.ids import escrow_id
 from domain.market import ConfirmDeposit
-from domain.money import MSAT_MAX, split
+from domain.money import MSAT_MAX
 from domain.stake import WithdrawStake
 from tests.spec import ANNA, BEN, CLIENT, MALLORY, NOW, OPERATOR, Market, a_job, a_market
 
@@ -100,16 +98,3 @@ def test_worker_without_enough_stake_is_not_eligible() -> None:
     assert not market.world.may_work(BEN, terms)
     market.assigned(ANNA)
     assert not market.world.may_work(ANNA, terms)
-
-
-@given(st.integers(0, MSAT_MAX), st.lists(st.integers(0, 1_000), min_size=1).filter(any))
-def test_split_adds_up_to_the_amount(amount_msat: int, weights: list[int]) -> None:
-    shares = split(amount_msat, weights=tuple(weights))
-    assert sum(shares) == amount_msat
-    assert all(share >= 0 for share in shares)
-
-
-@pytest.mark.parametrize(("amount_msat", "weights"), [(-1, (1,)), (1, (0,)), (1, (2, -1))])
-def test_split_refuses_what_cannot_be_shared(amount_msat: int, weights: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="at least 0"):
-        split(amount_msat, weights=weights)
