@@ -25,7 +25,7 @@ from services.config import Settings
 from services.keys import party
 from services.ledger.codec import decode
 from services.ports import Clock, Stored, SystemClock
-from services.program import work_key
+from services.programs.export import work_key
 from services.settlement.faucet import draw
 
 #: Events that a follower may be behind before its subscription waits.

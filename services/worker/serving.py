@@ -65,7 +65,7 @@ class Program:
     def __init__(self, blob: bytes) -> None:
         import jax
 
-        from services.program import load
+        from services.programs.export import load
 
         try:
             exported = load(blob)
@@ -212,7 +212,7 @@ def _export(kernel: str) -> bytes:
     import jax.numpy as jnp
 
     from domain.kernels import probe
-    from services.program import export_program
+    from services.programs.export import export_program
 
     kernels = {"products": probe.products, "copies": probe.copies}
     if kernel not in kernels:
@@ -232,7 +232,7 @@ def warm_up() -> None:
     """Load all that a program may need, so that its first task finds jax ready and no limit in the way."""
     import jax
 
-    from services.program import export_program
+    from services.programs.export import export_program
 
     jax.config.update("jax_enable_x64", True)  # a program's types are its own; without this its float64 inputs shrink
     one = {"x": np.float32(1)}

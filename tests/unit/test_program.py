@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from services import program
+from services.programs import export as program
 
 SOURCE = """
 import sys
 import numpy as np
-from services.program import export_program
+from services.programs.export import export_program
 
 def {name}(shared, row):
     return {{"y": shared["w"] @ row["x"]}}
@@ -50,7 +50,7 @@ def test_work_key_depends_on_every_part_of_the_work():
     assert len({key, *others}) == 6
 
 
-@pytest.mark.parametrize("module", ["services.program", "services.worker.executor", "services.worker.device"])
+@pytest.mark.parametrize("module", ["services.programs.export", "services.worker.executor", "services.worker.device"])
 def test_worker_process_does_not_load_jax(module):
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
