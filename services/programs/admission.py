@@ -44,6 +44,11 @@ class Inadmissible(Refused):
         self.reason: Reason = reason
         self.detail = detail
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the same bytes would be refused again: not what a machine ran out of this time."""
+        return self.reason not in ("timeout", "memory", "crash")
+
 
 class AdmissionLimits(Struct, frozen=True):
     """What a program may take at most; a count above one is refused under the reason of its name."""

@@ -1,6 +1,7 @@
-"""Read model ``event_index``: at which positions a job, a party, an escrow, an admitted program or an event's name is spoken of.
+"""Read model ``event_index``: at which positions a job, a party, an escrow or an event's name is spoken of.
 
-Posting lists, one row for each key and batch, so that writing them stays cheap; a reader unnests them.
+An admitted program is found by its address. Posting lists, one row for each key and batch, so that writing them stays
+cheap; a reader unnests them.
 """
 
 from collections import defaultdict
