@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import psutil
 
@@ -38,8 +38,11 @@ class Lost(Exception):
 class Child:
     """One sandbox process, leader of its own session, with a directory of its own that goes with it."""
 
+    #: How the names of such directories begin.
+    PREFIX: ClassVar = "sandbox-"
+
     def __init__(self, directory: Path, platform: Platform, threads: int | None) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="sandbox-", dir=directory))
+        self.directory = Path(tempfile.mkdtemp(prefix=self.PREFIX, dir=directory))
         self.applied: dict[str, bool] = {}
         self.used = False
         self._log = self.directory / "log"
