@@ -23,12 +23,13 @@ def main() -> None:
     serving.warm_up()
     plain = os.environ.get("JAX_PLATFORMS") == "cpu"
     idle_bytes = confine.address_space() if plain else 0
+    sandbox = serving.Sandbox(channel, idle_bytes)
     applied["memory"] = idle_bytes > 0 and confine.limit_memory(idle_bytes + (confine.COMPILER_MB << 20))
     applied["processor"] = confine.limit_processor(serving.IDLE_CPU_S)
-    # The drivers of accelerators start programs and make connections of their own.
+    # Not where the driver of an accelerator starts programs, opens files and makes connections of its own.
     applied["system_calls"] = plain and seccomp.refuse_calls()
     channel.sendall(frames.frame(frames.Ready(applied)))
-    serving.Sandbox(channel, idle_bytes).serve()
+    sandbox.serve()
 
 
 def _channel() -> socket.socket:

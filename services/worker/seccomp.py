@@ -1,7 +1,7 @@
 """Seccomp: system calls that no program needs, refused by the kernel from the moment the sandbox is warm.
 
-What is refused starts programs or processes, looks into other processes or signals them, makes connections, changes
-mounts, namespaces, keys, clocks, owners and modes of files, or opens a part of the kernel with a history of flaws.
+What is refused starts programs or processes, looks into other processes or signals them, makes connections or files,
+changes mounts, namespaces, keys, clocks, owners and modes of files, or opens a part of the kernel with a history of flaws.
 Everything else is allowed: a list of what XLA, Python and each C library may call would break with their next release,
 and files, memory and network are kept by other means (``landlock``, ``confine``).
 
@@ -43,6 +43,10 @@ _REFUSED: Final = (
     ("setxattr", 188, 5), ("lsetxattr", 189, 6), ("fsetxattr", 190, 7), ("setxattrat", 463, 463),
     ("removexattr", 197, 14), ("lremovexattr", 198, 15), ("fremovexattr", 199, 16), ("removexattrat", 466, 466),
     ("utime", 132, -1), ("utimes", 235, -1), ("futimesat", 261, -1), ("utimensat", 280, 88),
+    # new files, named or not, which would fill the disk or hold memory that no limit counts
+    ("creat", 85, -1), ("mkdir", 83, -1), ("mkdirat", 258, 34), ("mknod", 133, -1), ("mknodat", 259, 33),
+    ("link", 86, -1), ("linkat", 265, 37), ("symlink", 88, -1), ("symlinkat", 266, 36), ("rename", 82, -1),
+    ("renameat", 264, 38), ("renameat2", 316, 276), ("memfd_create", 319, 279), ("memfd_secret", 447, 447),
     # mounts, namespaces, roots
     ("mount", 165, 40), ("umount2", 166, 39), ("pivot_root", 155, 41), ("chroot", 161, 51), ("open_tree", 428, 428),
     ("move_mount", 429, 429), ("fsopen", 430, 430), ("fsconfig", 431, 431), ("fsmount", 432, 432),
@@ -68,19 +72,22 @@ _PRLIMIT: Final[dict[Machine, int]] = {"x86_64": 302, "aarch64": 261}
 #: Allowed for what libraries do with it: name a thread (15, 16). It could also undo ``dies_with_worker``.
 _PRCTL: Final[dict[Machine, int]] = {"x86_64": 157, "aarch64": 167}
 _THREAD_NAMES: Final = (15, 16)
-#: Allowed to start a thread. The newer call hides its flags from filters: told that it does not exist, C libraries
-#: take the older one.
+#: Allowed to start a thread, and to open files that exist.
 _CLONE: Final[dict[Machine, int]] = {"x86_64": 56, "aarch64": 220}
-_CLONE3: Final = 435
 _CLONE_THREAD: Final = 0x1_0000
+_OPEN: Final[dict[Machine, int]] = {"x86_64": 2, "aarch64": -1}
+_OPENAT: Final[dict[Machine, int]] = {"x86_64": 257, "aarch64": 56}
+_CREATES: Final = 0x40_0040  # O_CREAT, and the bit that tells O_TMPFILE from O_DIRECTORY
+#: clone3 and openat2 hide their flags from filters: told that they do not exist, C libraries take the older calls.
+_HIDDEN: Final = (435, 437)
 #: Calls of the x32 interface, which an x86_64 kernel may know besides its own, have this bit.
 _X32: Final = 0x4000_0000
 
 # Instructions of the classic packet filter, and what a filter answers.
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERROR, _KILL_PROCESS = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
-#: Where ``struct seccomp_data`` holds the call's number, its architecture and the low half of its first argument.
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_AT = 0, 4, 16
+#: Where ``struct seccomp_data`` holds the call's number, its architecture and its arguments, low half first.
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT, _ARGUMENT_BYTES = 0, 4, 16, 8
 
 _Instruction = tuple[int, int, int, int]
 
@@ -113,12 +120,14 @@ def program(machine: Machine, process: int) -> list[_Instruction]:
         (_LOAD, 0, 0, _NUMBER_AT),
         (_IF_AT_LEAST, 0, 1, _X32),
         _refusal(errno.EPERM),
-        *_when(_CLONE3, [_refusal(errno.ENOSYS)]),
-        *(one for number in numbers if number >= 0 for one in _when(number, [_refusal(errno.EPERM)])),
-        *_when(_CLONE[machine], _if_first(_IF_ANY_BIT, (_CLONE_THREAD,))),
-        *(one for number in _KILL[machine] for one in _when(number, _if_first(_IF_EQUAL, (process,)))),
-        *_when(_PRLIMIT[machine], _if_first(_IF_EQUAL, (0, process))),
-        *_when(_PRCTL[machine], _if_first(_IF_EQUAL, _THREAD_NAMES)),
+        *(one for number in _HIDDEN for one in _when(number, [_refusal(errno.ENOSYS)])),
+        *(one for number in numbers for one in _when(number, [_refusal(errno.EPERM)])),
+        *_when(_CLONE[machine], _if_argument(0, _IF_ANY_BIT, (_CLONE_THREAD,))),
+        *_when(_OPEN[machine], _unless_argument(1, _IF_ANY_BIT, (_CREATES,))),
+        *_when(_OPENAT[machine], _unless_argument(2, _IF_ANY_BIT, (_CREATES,))),
+        *(one for number in _KILL[machine] for one in _when(number, _if_argument(0, _IF_EQUAL, (process,)))),
+        *_when(_PRLIMIT[machine], _if_argument(0, _IF_EQUAL, (0, process))),
+        *_when(_PRCTL[machine], _if_argument(0, _IF_EQUAL, _THREAD_NAMES)),
         (_RETURN, 0, 0, _ALLOW),
     ]
 
@@ -128,12 +137,21 @@ def _refusal(error: int) -> _Instruction:
 
 
 def _when(number: int, body: list[_Instruction]) -> Iterator[_Instruction]:
-    """``body``, which must return, for the call with this number; others jump over it."""
-    yield (_IF_EQUAL, 0, len(body), number)
-    yield from body
+    """``body``, which must return, for the call with this number, if there is one; others jump over it."""
+    if number >= 0:
+        yield (_IF_EQUAL, 0, len(body), number)
+        yield from body
 
 
-def _if_first(test: int, values: tuple[int, ...]) -> list[_Instruction]:
-    """Allow the call if its first argument passes ``test`` with one of ``values``."""
+def _if_argument(argument: int, test: int, values: tuple[int, ...]) -> list[_Instruction]:
+    """Allow the call if this argument passes ``test`` with one of ``values``."""
+    return _test(argument, test, values, _refusal(errno.EPERM), (_RETURN, 0, 0, _ALLOW))
+
+
+def _unless_argument(argument: int, test: int, values: tuple[int, ...]) -> list[_Instruction]:
+    return _test(argument, test, values, (_RETURN, 0, 0, _ALLOW), _refusal(errno.EPERM))
+
+
+def _test(argument: int, test: int, values: tuple[int, ...], no: _Instruction, yes: _Instruction) -> list[_Instruction]:
     tests = [(test, len(values) - at, 0, value) for at, value in enumerate(values)]
-    return [(_LOAD, 0, 0, _FIRST_AT), *tests, _refusal(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    return [(_LOAD, 0, 0, _ARGUMENTS_AT + _ARGUMENT_BYTES * argument), *tests, no, yes]
