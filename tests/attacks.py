@@ -1,7 +1,7 @@
 """What a program would try that had taken over the sandbox's process, by code of its own inside that process.
 
-``python -m tests.attacks <pid of the worker>`` serves as ``services.worker.sandbox`` does, but runs an attack for a task
-whose input names one. ``python -m tests.attacks control KEY`` tries them without any limit.
+``python -m tests.attacks <pid of the worker>`` serves as ``services.worker.sandbox`` does, but runs an attack for a
+task whose input names one. ``python -m tests.attacks control KEY`` tries them without any limit.
 """
 
 import ctypes

@@ -1,9 +1,9 @@
 """Seccomp: system calls that no program needs, refused by the kernel from the moment the sandbox is warm.
 
 What is refused starts programs or processes, looks into other processes or signals them, makes connections or files,
-changes mounts, namespaces, keys, clocks, owners and modes of files, or opens a part of the kernel with a history of flaws.
-Everything else is allowed: a list of what XLA, Python and each C library may call would break with their next release,
-and files, memory and network are kept by other means (``landlock``, ``confine``).
+changes mounts, namespaces, keys, clocks, owners and modes of files, or opens a part of the kernel that flaws were found
+in. Everything else is allowed: a list of what XLA, Python and each C library may call would break with their next
+release, and files, memory and network are kept by other means (``landlock``, ``confine``).
 
 Source: Linux kernel documentation, userspace-api/seccomp_filter; numbers from asm/unistd_64.h and asm-generic/unistd.h.
 """
