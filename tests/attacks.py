@@ -1,7 +1,8 @@
 """What a program would try that had taken over the sandbox's process, by code of its own inside that process.
 
 ``python -m tests.attacks <pid of the worker>`` serves as ``services.worker.sandbox`` does, but runs an attack for a
-task whose input names one. ``python -m tests.attacks control KEY`` tries them without any limit.
+task whose input names one, and stumbles over programs that name a fault.
+``python -m tests.attacks control KEY`` tries the attacks without any limit.
 """
 
 import ctypes
@@ -129,6 +130,30 @@ HARMFUL: dict[str, Callable[[], object]] = {
 ATTACKS = {**HARMLESS, **HARMFUL}
 
 
+def endless() -> None:
+    while True:
+        pass
+
+
+def hungry() -> None:
+    taken = [bytearray(1 << 20)]
+    while True:
+        taken.append(bytearray(64 << 20))
+
+
+def failing() -> None:
+    raise KeyError("nobody thought of this")
+
+
+#: What looking into a program may come to, by the program that does it, with the reason that is told for it.
+FAULTS: dict[bytes, tuple[Callable[[], object], str]] = {
+    b"endless": (endless, "timeout"),
+    b"hungry": (hungry, "memory"),
+    b"dying": (os.abort, "crash"),
+    b"failing": (failing, "crash"),
+}
+
+
 def attempt(attack: Callable[[], object]) -> int:
     """Error number with which the system refused it; 0 if it went through."""
     try:
@@ -143,9 +168,15 @@ def attempt(attack: Callable[[], object]) -> int:
 def main() -> None:
     """Serve, with attacks."""
     from services.arrays import pack
+    from services.programs import admission
     from services.worker import sandbox, serving
 
-    honest = serving.Program.__call__
+    honest, inspect = serving.Program.__call__, admission.inspect
+
+    def look(program: bytes) -> admission.Inspection:
+        if program in FAULTS:
+            FAULTS[program][0]()
+        return inspect(program)
 
     def run(self: serving.Program, shared: dict[str, object], row: dict[str, object]) -> bytes:
         number = int(row["x"])  # type: ignore[call-overload]
@@ -154,6 +185,7 @@ def main() -> None:
         return pack({"y": np.int32(attempt(list(ATTACKS.values())[number - FIRST]))})
 
     serving.Program.__call__ = run  # type: ignore[method-assign]
+    admission.inspect = look  # type: ignore[assignment]
     sandbox.main()
 
 

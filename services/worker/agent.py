@@ -56,7 +56,7 @@ class Agent:
         lanes: int = LANES,
         substitutes: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._commander, self._blobs, self._opener = commander, blobs, opener
+        self._commander, self._executor, self._blobs, self._opener = commander, executor, blobs, opener
         self._runner, self._packer = Runner(executor, SystemClock(), gather_s=GATHER_S), Packer(blobs)
         self._slots, self._lanes, self._substitutes = slots, lanes, substitutes or {}
         self._bound: dict[tuple[str, int], Bound] = {}
@@ -71,7 +71,8 @@ class Agent:
         return self._commander.party.key
 
     def status(self) -> dict[str, object]:
-        return {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        counts = {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        return {**counts, "worker": self.key, "limits": dict(self._executor.applied)}
 
     async def run(self) -> None:
         """Work until ``stop``; then hand back what is not done."""

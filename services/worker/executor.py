@@ -16,12 +16,13 @@ from typing import Final, Self, overload
 import psutil
 
 from domain.errors import Corrupt
-from domain.events import Platform
-from services.programs.admission import Inadmissible, Inspection, Reason
+from domain.events import FailureReason, Platform
+from services.programs.admission import Inadmissible, Inspection
 from services.worker import frames
 from services.worker.batch import Batch, Failure, Limits, Outcome, Success
 from services.worker.child import Child, Lost
 from services.worker.confine import COMPILER_MB
+from services.worker.inspection import Fault, faulty
 from services.worker.pool import Pool
 
 __all__ = ["Executor", "Failure", "Limits", "Outcome", "Success"]
@@ -139,7 +140,7 @@ class Executor:
                     await seat.end()
                     if lost.reason == "crash" and not fresh:
                         continue  # an earlier program may have done it: this one is blamed for a process of its own
-                    raise _lost_to(lost, self._inspect_s) from lost
+                    raise faulty(_fault(lost.reason)) from lost
                 except BaseException:
                     await seat.end()
                     raise
@@ -213,14 +214,8 @@ def _expired(tasks: Sequence[int], ends: Mapping[int, float]) -> dict[int, Failu
     return {task: Failure(task, "timeout", "its assignment ended before it began") for task in over}
 
 
-def _lost_to(lost: Lost, seconds: float) -> Inadmissible:
-    """What the loss of a sandbox says of the program that it was looking into."""
-    said: dict[str, tuple[Reason, str]] = {
-        "timeout": ("timeout", f"reading it takes more than {seconds:g} s; post a smaller one"),
-        "memory": ("memory", f"reading it takes more than {INSPECT_MB} MB; post a smaller one"),
-    }
-    crash: tuple[Reason, str] = ("crash", "reading it ends the process; export it again with the jax of this market")
-    return Inadmissible(*said.get(lost.reason, crash))
+def _fault(reason: FailureReason) -> Fault:
+    return reason if reason == "timeout" or reason == "memory" else "crash"
 
 
 @overload

@@ -15,6 +15,7 @@ from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
 from services.arrays import BadArrays, pack, unpack
 from services.programs import admission
+from services.programs.admission import Inadmissible, Inspection
 from services.worker import confine, frames
 from services.worker.frames import (
     Began,
@@ -30,6 +31,7 @@ from services.worker.frames import (
     Rejection,
     Run,
 )
+from services.worker.inspection import faulty
 
 #: Programs and sets of inputs that are kept ready.
 PROGRAMS_MAX: Final = 16
@@ -162,11 +164,9 @@ class Sandbox:
         self._limit(message.memory_mb, message.cpu_s)
         program = self._load(message.program)
         try:
-            self._send(Inspected(admission.inspect(program)))
-        except admission.Inadmissible as error:
+            self._send(Inspected(_inspect(program)))
+        except Inadmissible as error:
             self._send(Rejection(error.reason, error.detail[: frames.DETAIL_MAX]))
-        except MemoryError:
-            self._send(Rejection("memory", "reading it takes too much memory; post a smaller one"))
 
     def _limit(self, memory_mb: int, cpu_s: int) -> None:
         if self._idle_bytes:
@@ -178,7 +178,12 @@ class Sandbox:
         blobs = self._fetch(run)
         program = self._programs.recall(run.program)
         if program is None:
-            program = self._programs.keep(run.program, Program(blobs[run.program]))
+            blob = blobs[run.program]
+            try:
+                _inspect(blob)
+            except Inadmissible as error:
+                raise Unfit("inadmissible", str(error)) from error
+            program = self._programs.keep(run.program, Program(blob))
         shared, mapped = self._arrays(run.shared, blobs), self._arrays(run.mapped, blobs)
         last = max(run.tasks)
         for name, array in mapped.items():
@@ -221,6 +226,18 @@ class Sandbox:
 
     def _send(self, answer: frames.Answer) -> None:
         self._channel.sendall(frames.frame(answer))
+
+
+def _inspect(program: bytes) -> Inspection:
+    """Raises:
+    Inadmissible: The program may not run; what goes wrong while looking into it counts as such.
+    """
+    try:
+        return admission.inspect(program)
+    except Inadmissible:
+        raise
+    except Exception as error:  # a stranger's bytes may reach what nobody thought of
+        raise faulty("memory" if _reason(error, "crash") == "memory" else "crash") from error
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, Any]:
