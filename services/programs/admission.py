@@ -31,6 +31,9 @@ Reason = Literal[
     "safety_checks",
     "platform",
     "recursion",
+    # by the process that looks, where looking goes wrong
+    "timeout",
+    "crash",
 ]
 
 

@@ -20,7 +20,7 @@ from services.bus.client import Commander, RefusedByMarket
 from services.bus.commands import Lease, Reply
 from services.bus.wire import BusError
 from services.market.gateway import PARK
-from services.ports import Blobs, Opener
+from services.ports import Blobs, Opener, SystemClock
 from services.worker.executor import Executor, Failure, Success
 from services.worker.packing import Bound, Packer, Result, bind
 from services.worker.runner import Inputs, Runner
@@ -56,8 +56,8 @@ class Agent:
         lanes: int = LANES,
         substitutes: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._commander, self._blobs, self._opener = commander, blobs, opener
-        self._runner, self._packer = Runner(executor, gather_s=GATHER_S), Packer(blobs)
+        self._commander, self._executor, self._blobs, self._opener = commander, executor, blobs, opener
+        self._runner, self._packer = Runner(executor, SystemClock(), gather_s=GATHER_S), Packer(blobs)
         self._slots, self._lanes, self._substitutes = slots, lanes, substitutes or {}
         self._bound: dict[tuple[str, int], Bound] = {}
         self._in_hand: set[tuple[str, int]] = set()
@@ -71,7 +71,8 @@ class Agent:
         return self._commander.party.key
 
     def status(self) -> dict[str, object]:
-        return {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        counts = {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        return {**counts, "worker": self.key, "limits": dict(self._executor.applied)}
 
     async def run(self) -> None:
         """Work until ``stop``; then hand back what is not done."""
@@ -144,7 +145,7 @@ class Agent:
             await self._fail(terms, lease.tasks, "blob_missing")
             return []
         last: list[Success | Failure] = []
-        async for group in self._runner.outcomes(terms, inputs, lease.tasks):
+        async for group in self._runner.outcomes(terms, inputs, lease.tasks, lease.expires_at):
             if last:
                 self._spawn(self._deliver_quietly(terms, last))
             last = group
