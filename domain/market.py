@@ -456,8 +456,9 @@ class World:
             holding.locked_msat -= owner.terms.stake_msat
             holding.running -= before.slots[event.replica].phase is task.Phase.ASSIGNED
             live = -1
-            if kind is ResultVerified and event.settles:
-                verified, replayed = 1, int(event.method == "replayed")
+            if kind is ResultVerified:
+                verified = int(event.settles)
+                replayed = int(event.method == "replayed" and not task.verified(before))
         done = 0 if kind is TaskAssigned else int(task.done(after)) - int(task.done(before))
         self.jobs[job_id_] = job.count(owner, live=live, done=done, verified=verified, replayed=replayed)
         return job_id_ if done or owner.state is job.State.CLOSING else ""

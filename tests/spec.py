@@ -61,8 +61,8 @@ class Market:
         facts = self.world.execute(command, Actor(actor, f"{self._jobs:032x}"), self.now)
         return [fact.event for fact in facts]
 
-    def with_client(self, funds_msat: int = 1_000_000) -> Self:
-        self.send(OPERATOR, ConfirmDeposit("escrow", CLIENT, funds_msat, f"{self._jobs:032x}"))
+    def with_client(self, funds_msat: int = 1_000_000, client: str = CLIENT) -> Self:
+        self.send(OPERATOR, ConfirmDeposit("escrow", client, funds_msat, f"{self._jobs:032x}"))
         return self
 
     def with_worker(self, *workers: str, price_msat: int = 100, stake_msat: int = 10_000, slots: int = 8) -> Self:

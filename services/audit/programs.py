@@ -1,6 +1,6 @@
 """What is run was inspected, and what is handed out again was verified."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 
 from domain.events import JobCompleted, JobPosted, JobReused, ProgramAdmitted, ResultVerified
@@ -38,7 +38,7 @@ class VerifiedBeforeReused(Invariant):
 
     def __init__(self) -> None:
         self.posted: dict[str, JobPosted] = {}
-        self.replayed: Counter[str] = Counter()
+        self.replayed: defaultdict[str, set[int]] = defaultdict(set)
         self.verified: set[str] = set()
 
     def checks(self) -> Mapping[type, Check]:
@@ -53,7 +53,8 @@ class VerifiedBeforeReused(Invariant):
         self.posted[event.job] = event
 
     def verify(self, event: ResultVerified, stored: Stored) -> None:
-        self.replayed[event.job] += event.settles and event.method == "replayed"
+        if event.method == "replayed":
+            self.replayed[event.job].add(event.task)
 
     def complete(self, event: JobCompleted, stored: Stored) -> None:
         if not event.failed:
@@ -66,6 +67,6 @@ class VerifiedBeforeReused(Invariant):
         need(original.work_key == posted.work_key, "the original is other work")
         own = original.client == posted.client and original.replicas >= posted.replicas
         need(
-            own or self.replayed[event.original] == original.tasks,
+            own or len(self.replayed[event.original]) == original.tasks,
             "the original is a stranger's, and nobody ran it again",
         )
