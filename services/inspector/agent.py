@@ -22,7 +22,7 @@ from services.bus.commands import Refusal
 from services.bus.inspection import SUBJECT, Answer, Finding, Inspect
 from services.bus.wire import BusError
 from services.ports import Blobs
-from services.programs.admission import DEFAULT, Inadmissible, Inspection
+from services.programs.verdict import DEFAULT, Inadmissible, Inspection
 
 #: Requests that wait above which more are refused.
 WAITING_MAX: Final = 64

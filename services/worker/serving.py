@@ -15,7 +15,7 @@ from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
 from services.arrays import BadArrays, pack, unpack
 from services.programs import admission
-from services.programs.admission import Inadmissible, Inspection
+from services.programs.verdict import Inadmissible, Inspection
 from services.worker import confine, frames
 from services.worker.frames import (
     Began,

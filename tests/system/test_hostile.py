@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from domain.kernels import trivial
 from services import arrays
-from services.programs.admission import Inadmissible
 from services.programs.export import Function, export_program
+from services.programs.verdict import Inadmissible
 from services.worker import child
 from services.worker.executor import Executor, Failure, Limits, Outcome, Success
 from tests import attacks

@@ -31,7 +31,14 @@ class Memory:
 class Instant:
     """An executor whose every task succeeds at once."""
 
-    async def run(self, program: bytes, shared: object, mapped: object, tasks: list[int], limits: object) -> Any:
+    size = 1
+
+    def stand_by(self) -> None:
+        pass
+
+    async def run(
+        self, program: bytes, shared: object, mapped: object, tasks: list[int], *_: object, **__: object
+    ) -> Any:
         for task in tasks:
             yield Success(task, b"result", 0.0)
 
