@@ -43,9 +43,12 @@ def _in_work(job: "Job") -> str:
 
 
 def _money(job: "Job") -> str:
-    fee = f", {sat(job.charged_msat)} to the market" if job.charged_msat else ""
-    freed = f", {sat(job.freed_msat)} free again in the escrow" if job.freed_msat else ""
-    return f"{sat(job.paid_msat)} paid to workers{fee}{freed}"
+    parts = [f"{sat(job.paid_msat)} paid to workers"]
+    if job.charged_msat:
+        parts.append(f"{sat(job.charged_msat)} to the market")
+    if job.freed_msat:
+        parts.append(f"{sat(job.freed_msat)} free again in the escrow")
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 #: By the state of a replica's latest attempt.

@@ -102,7 +102,8 @@ async def test_read_models_say_what_the_market_knows(database_url: str, game: Si
     )
     escrows = await rows_of(
         database_url,
-        "SELECT escrow, client, funded_msat, free_msat, reserved_msat, released_msat, charged_msat, refunded_msat FROM read.escrows",
+        "SELECT escrow, client, funded_msat, free_msat, reserved_msat, released_msat, charged_msat, refunded_msat "
+        "FROM read.escrows",
     )
     assert sorted(escrows) == sorted(
         (e.id, e.client, e.funded_msat, e.free_msat, e.reserved_msat, e.released_msat, e.charged_msat, e.refunded_msat)

@@ -269,6 +269,7 @@ async def _post(work: "Work", name: str) -> tuple[str, int, int]:
 
 
 async def _not_enough(client: "Session", work: "Work", name: str) -> Refused:
+    from domain.job import fee_msat
     from services.projections.queries import Reader
 
     settings = attached()
@@ -278,7 +279,8 @@ async def _not_enough(client: "Session", work: "Work", name: str) -> Refused:
             free_msat = (await reader.escrow(client.escrow)).free_msat
         except UnknownEscrow:
             free_msat = 0
-    needed_msat = work.tasks * work.replicas * work.price_msat
+        fee = fee_msat(work.price_msat, await reader.fee_ppm())
+    needed_msat = work.tasks * work.replicas * (work.price_msat + fee)
     missing = sat(needed_msat - free_msat).replace(",", "").removesuffix(" sat")
     as_ = "" if name == CLIENT else f" --as {name}"
     return NotEnough(needed=sat(needed_msat), free=sat(free_msat), name=name, missing=missing, as_=as_)
