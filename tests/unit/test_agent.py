@@ -55,8 +55,7 @@ class Scripted:
         self.settled = asyncio.Event()
 
     async def send(self, items: Sequence[Command], *, timeout_s: float = 10, strict: bool = True) -> Reply:
-        (item,) = items
-        match item:
+        match items[0]:
             case TakeTasks():
                 return await self._due.get()
             case CommitResult():
