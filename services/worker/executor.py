@@ -17,7 +17,7 @@ import psutil
 
 from domain.errors import Corrupt
 from domain.events import FailureReason, Platform
-from services.programs.admission import Inadmissible, Inspection
+from services.programs.verdict import Inadmissible, Inspection
 from services.worker import frames
 from services.worker.batch import Batch, Failure, Limits, Outcome, Success
 from services.worker.child import Child, Lost

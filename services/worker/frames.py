@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
-from services.programs.admission import Inspection, Reason
+from services.programs.verdict import Inspection, Reason
 
 #: The largest message: a blob and what is said around it.
 FRAME_BYTES_MAX: Final = BLOB_BYTES_MAX + (1 << 20)

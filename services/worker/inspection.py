@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from services.programs.admission import Inadmissible
+from services.programs.verdict import Inadmissible
 
 Fault = Literal["timeout", "memory", "crash"]
 

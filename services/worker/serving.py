@@ -14,8 +14,7 @@ import numpy as np
 from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
 from services.arrays import BadArrays, pack, unpack
-from services.programs import admission
-from services.programs.admission import Inadmissible, Inspection
+from services.programs.verdict import Inadmissible, Inspection
 from services.worker import confine, frames
 from services.worker.frames import (
     Began,
@@ -137,7 +136,7 @@ class Sandbox:
                 else:
                     raise frames.BadFrame("a blob that nobody asked for")
             except Unfit as unfit:
-                self._send(Refusal(unfit.reason, _last_words(unfit)))
+                self._send(Refusal(unfit.reason, str(unfit)[: frames.DETAIL_MAX]))
 
     def _run(self, run: Run) -> None:
         clock = time.perf_counter
@@ -232,6 +231,8 @@ def _inspect(program: bytes) -> Inspection:
     """Raises:
     Inadmissible: The program may not run; what goes wrong while looking into it counts as such.
     """
+    from services.programs import admission
+
     try:
         return admission.inspect(program)
     except Inadmissible:
@@ -281,4 +282,6 @@ def warm_up() -> None:
 
     jax.config.update("jax_enable_x64", True)  # a program's types are its own; without this its float64 inputs shrink
     one = {"x": np.float32(1)}
-    Program(export_program(lambda shared, row: row, None, one, ("cpu", "cuda", "tpu")))({}, one)
+    program = export_program(lambda shared, row: row, None, one, ("cpu", "cuda", "tpu"))
+    _inspect(program)
+    Program(program)({}, one)
