@@ -16,6 +16,7 @@ from domain.market import World
 from services.audit.actors import Actors
 from services.audit.invariant import Broken, Check
 from services.audit.money import Money
+from services.audit.programs import Inspected, VerifiedBeforeReused
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
 from services.config import Settings
 from services.ledger import codec, merkle
@@ -136,7 +137,16 @@ class _Auditor:
         self._versions: dict[bytes, int] = {}
         self._folds = True
         self._roots = {size: root for size, root in sorted(roots.items()) if size <= last}
-        invariants = (Money(), PaidForVerified(), BoundBeforeShown(), SlashedByRuling(), OneHolder(), Actors())
+        invariants = (
+            Money(),
+            Inspected(),
+            VerifiedBeforeReused(),
+            PaidForVerified(),
+            BoundBeforeShown(),
+            SlashedByRuling(),
+            OneHolder(),
+            Actors(),
+        )
         self._invariants = [(invariant, Outcome(invariant.name)) for invariant in invariants]
         self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
         for invariant, outcome in self._invariants:

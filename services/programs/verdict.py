@@ -32,6 +32,9 @@ Reason = Literal[
     "safety_checks",
     "platform",
     "recursion",
+    # by the process that looks, where looking goes wrong
+    "timeout",
+    "crash",
 ]
 
 
@@ -49,6 +52,11 @@ class Inadmissible(Refused):
         super().__init__(reason=reason, detail=detail)
         self.reason: Reason = reason
         self.detail = detail
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the same bytes would be refused again: not what a machine may have run out of this time."""
+        return self.reason not in ("timeout", "memory", "crash")
 
 
 class AdmissionLimits(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from contextlib import suppress
 import structlog
 
 from domain.blobs import address_of
-from domain.errors import BlobMissing, Corrupt, Refused, Unavailable
+from domain.errors import BlobMissing, Corrupt, NotYetRevealable, Refused, Unavailable
 from domain.events import FailureReason, JobPosted
 from domain.market import Command
 from domain.task import FailTask, ReturnTasks, SubmitResult, TakeTasks
@@ -205,19 +205,25 @@ class Agent:
             await self._hand_back()
 
     async def _reveal(self, due: Sequence[tuple[str, int]]) -> None:
-        """Show results whose competitors are bound: first their blobs, then the openings."""
+        """Show results whose competitors are bound: first their blobs, then the openings.
+
+        A competitor may have left meanwhile; its replica runs again, and until then the result stays here.
+        """
         bound = [found for key in due if (found := self._bound.get(key)) is not None]
-        lost = False
+        lost, shown = len(bound) < len(due), bound
         try:
             for address, stored in {address_of(one.stored): one.stored for one in bound}.items():
                 log.debug("revealing", address=address)
                 await self._blobs.put(stored)
-            await self._submit([one.submission for one in bound], more=False)
+            reply = await self._send([one.submission for one in bound]) if bound else Reply()
+            early = {refusal.item for refusal in reply.refused if refusal.name == NotYetRevealable.__name__}
+            shown = [one for number, one in enumerate(bound) if number not in early]
+            self.done += len(bound) - len(reply.refused)
         except (*_UNKNOWN_OUTCOME, Refused) as error:
             log.info("a reveal was lost; its tasks are handed back", error=str(error) or type(error).__name__)
             lost = True
         finally:
-            self._forget(bound)
+            self._forget(shown)
         if lost:
             await self._hand_back()
 

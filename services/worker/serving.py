@@ -14,6 +14,7 @@ import numpy as np
 from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
 from services.arrays import BadArrays, pack, unpack
+from services.programs import admission
 from services.programs.verdict import Inadmissible, Inspection
 from services.worker import confine, frames
 from services.worker.frames import (
@@ -231,8 +232,6 @@ def _inspect(program: bytes) -> Inspection:
     """Raises:
     Inadmissible: The program may not run; what goes wrong while looking into it counts as such.
     """
-    from services.programs import admission
-
     try:
         return admission.inspect(program)
     except Inadmissible:
