@@ -259,7 +259,15 @@ async def _enter_market(market: Commander, client: Client, executor: Executor, o
         except RefusedByMarket as refused:
             if refused.name != AlreadyCredited.__name__:
                 raise
-    items: list[Command] = [PlaceAsk(options.price_msat, options.slots * options.lanes, options.memory_mb)]
+    items: list[Command] = [
+        PlaceAsk(
+            options.price_msat,
+            options.slots * options.lanes,
+            options.memory_mb,
+            options.tflop_msat,
+            options.gb_msat,
+        )
+    ]
     if options.measure:
         flops_per_s, bytes_per_s = await device.measure(executor)
         items.append(MeasureCapability(flops_per_s, bytes_per_s))

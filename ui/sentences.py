@@ -27,6 +27,8 @@ def of_job(job: "Job", *, now: datetime | None = None) -> str:
             return f"Cancelled: {progress}{work}; no task is given out any more, what workers hold is taken and paid."
         case "expired":
             return f"Expired: {progress}{work}; no task is given out any more, what workers hold is taken and paid."
+        case "completed" if job.original:
+            return f"Completed: the same work was verified before as job {job.original}, {_money(job)}."
         case "completed" if not job.failed:
             return f"Completed: {progress}, {_money(job)}."
         case "completed":
@@ -41,8 +43,9 @@ def _in_work(job: "Job") -> str:
 
 
 def _money(job: "Job") -> str:
-    freed = f" and {sat(job.freed_msat)} free again in the escrow" if job.freed_msat else ""
-    return f"{sat(job.paid_msat)} paid to workers{freed}"
+    fee = f", {sat(job.charged_msat)} to the market" if job.charged_msat else ""
+    freed = f", {sat(job.freed_msat)} free again in the escrow" if job.freed_msat else ""
+    return f"{sat(job.paid_msat)} paid to workers{fee}{freed}"
 
 
 #: By the state of a replica's latest attempt.

@@ -95,7 +95,7 @@ def test_jobs_are_listed(market: Pasar, posted: dict[str, Any]) -> None:
 
 def test_money_is_where_the_escrow_says(market: Pasar, posted: dict[str, Any]) -> None:
     escrow = market.json("escrow", "show")
-    parts = ("free_msat", "reserved_msat", "released_msat", "refunded_msat")
+    parts = ("free_msat", "reserved_msat", "released_msat", "charged_msat", "refunded_msat")
     assert escrow["funded_msat"] == sum(escrow[part] for part in parts)
     assert escrow["released_msat"] >= posted["reserved_msat"]
     assert escrow in market.json("escrow", "show", "--all")
