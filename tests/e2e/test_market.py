@@ -152,6 +152,8 @@ def test_workers_are_listed_and_told_apart(market: Pasar, posted: dict[str, Any]
     assert sum(worker["earned_msat"] for worker in workers) >= TASKS * 2 * PRICE_MSAT
     assert market.json("worker", "status", "worker-2")["worker"] in workers
     assert market.json("worker", "status", workers[0]["worker"][:12])["worker"] == workers[0]
+    assert market.json("worker", "status", "worker-2")["limits"]["memory"] is True
+    assert "granted  memory" in market.run("worker", "status", "worker-2").stdout
     assert market.refusal("worker", "status", "worker-").startswith("several workers begin with worker-")
     assert market.refusal("worker", "status", "nobody").startswith("no worker's name or key begins with 'nobody'")
 
