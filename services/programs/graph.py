@@ -217,7 +217,7 @@ class _Reader:
         try:
             value = source.attributes["value"]
         except TypeError:  # the bindings have no class for complex elements
-            repeated = "dense<(" in source.get_asm(large_elements_limit=1)
+            repeated = "dense<(" in str(source.get_asm(large_elements_limit=1))
         else:
             if not isinstance(value, ir.DenseElementsAttr):
                 raise Inadmissible("constants", f"a constant of type {shaped.dtype} is no array; pass it as an input")
