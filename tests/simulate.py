@@ -30,9 +30,9 @@ BLOB = blobs.blob_ref(b"program", "0" * 32)
 
 
 class Simulation:
-    def __init__(self, seed: int, *, clients: int = 3, workers: int = 6) -> None:
+    def __init__(self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR) -> None:
         self.random = random.Random(seed)
-        self.world = World(OPERATOR)
+        self.world = World(operator)
         self.now = START
         self.records: list[Stored] = []
         self.refusals = 0
@@ -41,7 +41,7 @@ class Simulation:
         self.workers = [key(f"worker {seed} {n}") for n in range(workers)]
         self.secrets: dict[tuple[str, int, str], task.SubmitResult] = {}
         for role, party in (("referee", REFEREE), ("settlement", SETTLEMENT), ("clock", CLOCK)):
-            self.do(market.GrantRole(role, party), OPERATOR)  # type: ignore[arg-type]
+            self.do(market.GrantRole(role, party), operator)  # type: ignore[arg-type]
         for party in self.clients:
             self.deposit("escrow", party, 10_000_000)
         for party in self.workers:

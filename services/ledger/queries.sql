@@ -41,6 +41,10 @@ FROM unnest($1::bigint[], $2::bigint[]) AS span (after, upto) JOIN event ON pos 
 SELECT pos, uuid_send(stream), ver, name, data, meta, recorded_at
 FROM event WHERE stream = $1 AND ver > $2 AND ver <= $3 ORDER BY ver LIMIT $4
 
+-- name: stream_named
+SELECT pos, uuid_send(stream), ver, name, data, meta, recorded_at
+FROM event WHERE stream = $1 AND name = $2 ORDER BY ver
+
 -- name: stream_backward
 SELECT pos, uuid_send(stream), ver, name, data, meta, recorded_at
 FROM event WHERE stream = $1 AND ver > $2 AND ver <= $3 ORDER BY ver DESC LIMIT $4

@@ -119,6 +119,10 @@ class LogReader:
         query = SQL["stream_backward" if newest_first else "stream_forward"]
         return await self._fetch(query, UUID(bytes=stream), after, upto, limit)
 
+    async def stream_named(self, stream: bytes, name: str) -> list[Stored]:
+        """Events of one stream that are stored under ``name``."""
+        return await self._fetch(SQL["stream_named"], UUID(bytes=stream), name)
+
     async def _fetch(self, query: str, *arguments: Any) -> list[Stored]:
         with translated("reading"):
             return list(map(Stored._make, await self._pool.fetch(query, *arguments)))
