@@ -104,6 +104,14 @@ class BlobMissing(Refused):
     template = "blob {address} is not in the store; put it there before you post"
 
 
+class NotAdmitted(Refused):
+    template = "program {program} was not inspected yet; ask the inspector to admit it, then post the job"
+
+
+class OverBudget(Refused):
+    template = "the job may cost {cost_msat} msat, fee included, and the budget is {budget_msat} msat; raise the budget"
+
+
 class NotYourAssignment(Refused):
     template = "task {task} of job {job} is not assigned to {worker}; take work before you answer it"
 

@@ -2,7 +2,9 @@
 
 EscrowFunded    outside  -> free          EscrowReleased  reserved -> released (a worker earned it)
 EscrowReserved  free     -> reserved      EscrowFreed     reserved -> free
-EscrowRefunded  free     -> refunded      always: funded = free + reserved + released + refunded
+EscrowRefunded  free     -> refunded      FeeCharged      reserved -> charged (the market earned it)
+
+Always: funded = free + reserved + released + charged + refunded.
 """
 
 from typing import assert_never
@@ -10,8 +12,16 @@ from typing import assert_never
 from msgspec import Struct
 
 from domain import errors
-from domain.events import EscrowEvent, EscrowFreed, EscrowFunded, EscrowRefunded, EscrowReleased, EscrowReserved
-from domain.job import Job
+from domain.events import (
+    EscrowEvent,
+    EscrowFreed,
+    EscrowFunded,
+    EscrowRefunded,
+    EscrowReleased,
+    EscrowReserved,
+    FeeCharged,
+)
+from domain.job import Job, fee_due_msat
 from domain.money import PositiveMsat
 
 
@@ -28,6 +38,7 @@ class Escrow(Struct, frozen=True, gc=False):
     free_msat: int = 0
     reserved_msat: int = 0
     released_msat: int = 0
+    charged_msat: int = 0
     refunded_msat: int = 0
     version: int = 0
 
@@ -52,9 +63,13 @@ def release(job: Job, task: int, replica: int, worker: str) -> EscrowReleased:
     return EscrowReleased(terms.escrow, terms.job, task, replica, worker, terms.price_msat)
 
 
-def free(job: Job) -> tuple[EscrowFreed, ...]:
-    """Give back what a finished job did not use."""
-    return (EscrowFreed(job.terms.escrow, job.terms.job, job.left_msat),) if job.left_msat else ()
+def settle(job: Job) -> list[FeeCharged | EscrowFreed]:
+    """Charge the market's fee on a finished job, and give back what it did not use."""
+    escrow, fee_msat = job.terms.escrow, fee_due_msat(job)
+    left_msat = job.left_msat - fee_msat
+    charged = [FeeCharged(escrow, job.terms.job, fee_msat)] if fee_msat else []
+    freed = [EscrowFreed(escrow, job.terms.job, left_msat)] if left_msat else []
+    return [*charged, *freed]
 
 
 def refund(escrow: Escrow, amount_msat: int) -> EscrowRefunded:
@@ -77,13 +92,15 @@ def evolve(escrow: Escrow | None, event: EscrowEvent) -> Escrow:
     if escrow is None:
         assert isinstance(event, EscrowFunded), "an escrow's stream opens with EscrowFunded"
         escrow = Escrow(event.escrow, event.client)
-    funded, unused, reserved, released, refunded = 0, 0, 0, 0, 0
+    funded, unused, reserved, released, charged, refunded = 0, 0, 0, 0, 0, 0
     amount = event.amount_msat
     match event:
         case EscrowReleased():
             reserved, released = -amount, amount
         case EscrowReserved():
             unused, reserved = -amount, amount
+        case FeeCharged():
+            reserved, charged = -amount, amount
         case EscrowFreed():
             reserved, unused = -amount, amount
         case EscrowFunded():
@@ -99,6 +116,7 @@ def evolve(escrow: Escrow | None, event: EscrowEvent) -> Escrow:
         escrow.free_msat + unused,
         escrow.reserved_msat + reserved,
         escrow.released_msat + released,
+        escrow.charged_msat + charged,
         escrow.refunded_msat + refunded,
         escrow.version + 1,
     )

@@ -11,10 +11,24 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from domain.blobs import BlobRef
-from domain.ids import At, Count, Digest, EscrowId, JobId, Nonce, PartyKey, Reference, Replica, TaskIndex, Version
-from domain.money import Msat, PositiveMsat
+from domain.ids import (
+    Address,
+    At,
+    Count,
+    Digest,
+    EscrowId,
+    JobId,
+    Nonce,
+    PartyKey,
+    Reference,
+    Replica,
+    TaskIndex,
+    Version,
+)
+from domain.meter import Meter
+from domain.money import Msat, PositiveMsat, Ppm
 
-Role = Literal["operator", "referee", "settlement", "clock"]
+Role = Literal["operator", "referee", "settlement", "clock", "inspector"]
 Platform = Literal["cpu", "cuda", "tpu"]
 Execution = Literal["xla"]
 #: ``opened``: the commitment was opened, nobody ran it again. ``agreed``: blind replicas returned the same bytes.
@@ -51,6 +65,30 @@ class RoleRevoked(Event, frozen=True):
     party: PartyKey
 
 
+class FeeSet(Event, frozen=True):
+    """Jobs posted from here on pay the market this share of each price, in parts per million."""
+
+    fee_ppm: Ppm
+
+
+# --------------------------------------------------------------------------------------------------------- program
+class ProgramAdmitted(Event, frozen=True):
+    """The market's inspector read a program, found only what the market runs, and counted its work.
+
+    Attributes:
+        program: Address of the exported program.
+        identity: Equal for equal programs, however their functions, files and arguments are called.
+        meter: What one task takes.
+        jax_version: The one that exported it.
+    """
+
+    program: Address
+    identity: Digest
+    meter: Meter
+    platforms: tuple[Platform, ...]
+    jax_version: Version
+
+
 # ------------------------------------------------------------------------------------------------------------- job
 class JobPosted(Event, frozen=True):
     """A client buys ``tasks`` runs of one program, each by ``replicas`` different workers.
@@ -59,6 +97,7 @@ class JobPosted(Event, frozen=True):
         shared: Arrays that every task gets, if any.
         mapped: Arrays whose leading axis is the task index, if any.
         price_msat: What one worker earns for one verified run.
+        fee_msat: What the market charges for it.
         stake_msat: What one worker loses for one rejected run.
         timeout_s: Time a worker has for one task, in seconds; a lease of n tasks has n times that.
         work_key: The same work, whoever posts it, has the same key.
@@ -80,6 +119,15 @@ class JobPosted(Event, frozen=True):
     execution: Execution
     work_key: Digest
     expires_at: At
+    fee_msat: Msat = 0
+
+
+class JobReused(Event, frozen=True):
+    """The same work was verified before: the results of ``original`` are this job's, and nobody runs it again."""
+
+    job: JobId
+    original: JobId
+    tasks: Count
 
 
 class JobCompleted(Event, frozen=True):
@@ -244,12 +292,19 @@ class CapabilityMeasured(Event, frozen=True):
 
 
 class AskPlaced(Event, frozen=True):
-    """The worker takes tasks at ``price_msat`` or more, at most ``slots`` at a time."""
+    """What the worker takes for a task, at most ``slots`` of them at a time.
+
+    Attributes:
+        price_msat: The least for any task.
+        tflop_msat, gb_msat: For 10^12 metered operations and for 10^9 metered bytes; see ``orders.price_msat``.
+    """
 
     worker: PartyKey
     price_msat: PositiveMsat
     slots: Count
     memory_mb: Megabytes
+    tflop_msat: Msat = 0
+    gb_msat: Msat = 0
 
 
 class AskWithdrawn(Event, frozen=True):
@@ -317,6 +372,14 @@ class EscrowReleased(Event, frozen=True):
     amount_msat: PositiveMsat
 
 
+class FeeCharged(Event, frozen=True):
+    """The market earned its fee on a finished job's verified runs, or its price for handing out earlier results."""
+
+    escrow: EscrowId
+    job: JobId
+    amount_msat: PositiveMsat
+
+
 class EscrowFreed(Event, frozen=True):
     """What a finished job did not use is free again."""
 
@@ -332,7 +395,8 @@ class EscrowRefunded(Event, frozen=True):
     amount_msat: PositiveMsat
 
 
-JobEvent: TypeAlias = JobPosted | JobCompleted | JobCancelled | JobExpired
+ProgramEvent: TypeAlias = ProgramAdmitted
+JobEvent: TypeAlias = JobPosted | JobReused | JobCompleted | JobCancelled | JobExpired
 AssignmentEnded: TypeAlias = AssignmentExpired | AssignmentReturned | AssignmentFailed
 TaskEvent: TypeAlias = (
     TaskAssigned
@@ -349,6 +413,8 @@ WorkerEvent: TypeAlias = (
     WorkerRegistered | CapabilityMeasured | AskPlaced | AskWithdrawn | WorkerPaused | WorkerResumed | WorkerRetired
 )
 StakeEvent: TypeAlias = StakeDeposited | StakeSlashed | StakeWithdrawn
-EscrowEvent: TypeAlias = EscrowFunded | EscrowReserved | EscrowReleased | EscrowFreed | EscrowRefunded
-MarketEvent: TypeAlias = RoleGranted | RoleRevoked
-AnyEvent: TypeAlias = JobEvent | TaskEvent | DisputeEvent | WorkerEvent | StakeEvent | EscrowEvent | MarketEvent
+EscrowEvent: TypeAlias = EscrowFunded | EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed | EscrowRefunded
+MarketEvent: TypeAlias = RoleGranted | RoleRevoked | FeeSet
+AnyEvent: TypeAlias = (
+    ProgramEvent | JobEvent | TaskEvent | DisputeEvent | WorkerEvent | StakeEvent | EscrowEvent | MarketEvent
+)

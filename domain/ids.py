@@ -55,6 +55,7 @@ class Kind(IntEnum):
     round = 6
     settlement = 7
     market = 8
+    program = 9
 
 
 def stream_of(kind: Kind, owner: str, index: int = 0) -> bytes:
@@ -70,6 +71,11 @@ def kind_of(stream: bytes) -> Kind:
 def short_id(party: str) -> str:
     """A party's 24 hex digits, for streams and subjects."""
     return hashlib.sha256(party.encode()).hexdigest()[:24]
+
+
+def program_stream(address: str) -> bytes:
+    """The stream of the program whose exported bytes are at ``address``."""
+    return stream_of(Kind.program, address.removeprefix("sha256:")[:24])
 
 
 def job_id(client: str, nonce: str, item: int) -> str:

@@ -1,10 +1,12 @@
 """One job: what a client buys, how much of its reservation is left, and when it is over.
 
 None    -- JobPosted                   --> OPEN
+OPEN    -- JobReused                   --> CLOSING    (answered by an earlier job's results; it completes at once)
 OPEN    -- JobCancelled | JobExpired   --> CLOSING    (no new assignments; what is assigned is still taken and paid)
 OPEN, CLOSING -- JobCompleted          --> COMPLETED  (terminal)
 """
 
+import hashlib
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, assert_never
@@ -20,17 +22,22 @@ from domain.events import (
     EscrowReleased,
     EscrowReserved,
     Execution,
+    FeeCharged,
     JobCancelled,
     JobCompleted,
     JobEvent,
     JobExpired,
     JobPosted,
+    JobReused,
     Platform,
+    ProgramAdmitted,
 )
-from domain.ids import TASKS_MAX, At, Digest, EscrowId, JobId
-from domain.money import MSAT_MAX
+from domain.ids import TASKS_MAX, At, EscrowId, JobId
+from domain.money import MSAT_MAX, PPM, Msat
 
 REPLICAS_MAX = 5
+#: What earlier results cost, as a share of having the job run.
+REUSE_PPM = 100_000
 DEADLINE_MAX = timedelta(days=30)
 
 
@@ -41,14 +48,18 @@ class State(StrEnum):
 
 
 class PostJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Buy ``tasks`` runs of ``program``; the fields are those of ``JobPosted``."""
+    """Buy ``tasks`` runs of ``program``; the fields are those of ``JobPosted``.
+
+    Attributes:
+        budget_msat: The most that the job may cost, fee included; no bound if absent.
+        reuse: Take the results of the same work, if it was verified before, at a tenth of the price.
+    """
 
     escrow: EscrowId
     program: BlobRef
     tasks: int
     price_msat: int
     expires_at: At
-    work_key: Digest
     shared: BlobRef | None = None
     mapped: BlobRef | None = None
     replicas: int = 1
@@ -57,6 +68,8 @@ class PostJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     memory_mb: int = 1024
     platforms: Annotated[tuple[Platform, ...], Meta(min_length=1, max_length=3)] = ("cpu",)
     execution: Execution = "xla"
+    budget_msat: Msat | None = None
+    reuse: bool = False
 
 
 class CancelJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -69,6 +82,8 @@ class Job(Struct, frozen=True, gc=False):
     left_msat: What is still reserved for it in the escrow.
     live: Replicas that are assigned, committed or submitted.
     done: Tasks of which no replica will move again.
+    replayed: Tasks whose result a referee's own run confirmed.
+    original: The job whose results this one was given, or nothing.
     """
 
     terms: JobPosted
@@ -77,31 +92,66 @@ class Job(Struct, frozen=True, gc=False):
     live: int = 0
     done: int = 0
     verified: int = 0
+    replayed: int = 0
+    original: str = ""
     version: int = 1
 
 
-def cost_msat(terms: PostJob | JobPosted) -> int:
+def fee_msat(price_msat: int, fee_ppm: int) -> int:
+    """What the market charges for a run of this price."""
+    return price_msat * fee_ppm // PPM
+
+
+def cost_msat(terms: JobPosted) -> int:
     """What the escrow must hold free for the job, in msat."""
-    return terms.tasks * terms.replicas * terms.price_msat
+    return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)
 
 
-def post(command: PostJob, job: JobId, client: str, now: datetime) -> JobPosted:
+def reuse_msat(terms: JobPosted) -> int:
+    """What the results of the same work cost, in msat."""
+    return -(-cost_msat(terms) * REUSE_PPM // PPM)
+
+
+def fee_due_msat(job: Job) -> int:
+    """What the market has earned on a finished job: its fee on each paid run, or all of the price of a reuse."""
+    if job.original:
+        return job.left_msat
+    terms = job.terms
+    paid_runs = (cost_msat(terms) - job.left_msat) // terms.price_msat
+    return paid_runs * terms.fee_msat
+
+
+def work_key(command: PostJob, identity: str) -> str:
+    """64 hex digits that are equal for equal work, whoever posts it: the same program on the same inputs."""
+    inputs = [
+        f"{ref.address}+{ref.offset}+{ref.size}" if ref is not None else "-" for ref in (command.shared, command.mapped)
+    ]
+    named = ["pasar/work/2", identity, *inputs, str(command.tasks), command.execution]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def post(
+    command: PostJob, job: JobId, client: str, now: datetime, *, program: ProgramAdmitted, fee_ppm: int
+) -> JobPosted:
     """Accept a job's terms.
 
     Raises:
-        BadTerms: A field lies outside what the market deals in.
+        BadTerms: A field lies outside what the market deals in, or what the program is made for.
+        OverBudget: It may cost more than the client allows.
     """
     _check("tasks", command.tasks, 1, TASKS_MAX)
     _check("replicas", command.replicas, 1, REPLICAS_MAX)
     _check("price_msat", command.price_msat, 1, MSAT_MAX)
     _check("stake_msat", command.stake_msat, 0, MSAT_MAX)
     _check("timeout_s", command.timeout_s, 1, 86_400)
-    _check("memory_mb", command.memory_mb, 64, 1 << 20)
-    _check("price_msat x tasks x replicas", cost_msat(command), 1, MSAT_MAX)
+    _check("memory_mb", command.memory_mb, max(64, memory_mb(program)), 1 << 20)
+    others = sorted(set(command.platforms) - set(program.platforms))
+    if others:
+        raise BadTerms(field="platforms", value=", ".join(others), allowed=", ".join(program.platforms))
     if not now < command.expires_at <= now + DEADLINE_MAX:
         allowed = f"after {now.isoformat()} and within {DEADLINE_MAX.days} days"
         raise BadTerms(field="expires_at", value=command.expires_at.isoformat(), allowed=allowed)
-    return JobPosted(
+    posted = JobPosted(
         job,
         client,
         command.escrow,
@@ -116,9 +166,20 @@ def post(command: PostJob, job: JobId, client: str, now: datetime) -> JobPosted:
         command.memory_mb,
         command.platforms,
         command.execution,
-        command.work_key,
+        work_key(command, program.identity),
         command.expires_at,
+        fee_msat(command.price_msat, fee_ppm),
     )
+    cost = cost_msat(posted)
+    _check("the job's cost in msat", cost, 1, MSAT_MAX)
+    if command.budget_msat is not None and cost > command.budget_msat:
+        raise errors.OverBudget(cost_msat=cost, budget_msat=command.budget_msat)
+    return posted
+
+
+def memory_mb(program: ProgramAdmitted) -> int:
+    """The least memory in which the program's arrays fit, in MB."""
+    return -(-program.meter.memory_bytes >> 20)
 
 
 def cancel(job: Job, client: str) -> JobCancelled:
@@ -162,22 +223,44 @@ def evolve(job: Job | None, event: JobEvent) -> Job:
     match event:
         case JobCancelled() | JobExpired():
             return replace(job, state=State.CLOSING, version=job.version + 1)
+        case JobReused():
+            tasks, version = job.terms.tasks, job.version + 1
+            state = State.CLOSING
+            return replace(job, state=state, done=tasks, verified=tasks, original=event.original, version=version)
         case JobCompleted():
             return replace(job, state=State.COMPLETED, version=job.version + 1)
         case _:
             assert_never(event)
 
 
-def account(job: Job, event: EscrowReserved | EscrowReleased | EscrowFreed) -> Job:
+def account(job: Job, event: EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed) -> Job:
     """The job after money moved for it."""
     amount_msat = event.amount_msat if isinstance(event, EscrowReserved) else -event.amount_msat
-    return Job(job.terms, job.state, job.left_msat + amount_msat, job.live, job.done, job.verified, job.version)
+    return Job(
+        job.terms,
+        job.state,
+        job.left_msat + amount_msat,
+        job.live,
+        job.done,
+        job.verified,
+        job.replayed,
+        job.original,
+        job.version,
+    )
 
 
-def count(job: Job, *, live: int, done: int, verified: int) -> Job:
+def count(job: Job, *, live: int, done: int, verified: int, replayed: int) -> Job:
     """The job after its tasks moved by these many."""
     return Job(
-        job.terms, job.state, job.left_msat, job.live + live, job.done + done, job.verified + verified, job.version
+        job.terms,
+        job.state,
+        job.left_msat,
+        job.live + live,
+        job.done + done,
+        job.verified + verified,
+        job.replayed + replayed,
+        job.original,
+        job.version,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
-from domain import dispute, errors, escrow, job, policy, stake, task, worker
+from domain import dispute, errors, escrow, job, orders, policy, stake, task, worker
 from domain.errors import Corrupt
 from domain.events import (
     AnyEvent,
@@ -25,10 +25,15 @@ from domain.events import (
     EscrowRefunded,
     EscrowReleased,
     EscrowReserved,
+    FeeCharged,
+    FeeSet,
     JobCancelled,
     JobCompleted,
     JobExpired,
     JobPosted,
+    JobReused,
+    Platform,
+    ProgramAdmitted,
     ReplicasWithdrawn,
     ResultCommitted,
     ResultRejected,
@@ -44,8 +49,23 @@ from domain.events import (
     TaskFailed,
     WorkerEvent,
 )
-from domain.ids import JobId, Kind, PartyKey, Reference, TaskIndex, escrow_id, job_id, short_id, stream_of
-from domain.money import PositiveMsat
+from domain.ids import (
+    Address,
+    Digest,
+    JobId,
+    Kind,
+    PartyKey,
+    Reference,
+    TaskIndex,
+    Version,
+    escrow_id,
+    job_id,
+    program_stream,
+    short_id,
+    stream_of,
+)
+from domain.meter import Meter
+from domain.money import PositiveMsat, Ppm
 
 
 class ConfirmDeposit(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -81,6 +101,22 @@ class RevokeRole(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     party: PartyKey
 
 
+class SetFee(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """The operator's share of each price, for jobs posted from here on."""
+
+    fee_ppm: Ppm
+
+
+class AdmitProgram(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """The inspector's finding; the fields are those of ``ProgramAdmitted``."""
+
+    program: Address
+    identity: Digest
+    meter: Meter
+    platforms: tuple[Platform, ...]
+    jax_version: Version
+
+
 #: What a party may send. Taking tasks or disputes is answered by the shell, which knows who waits.
 Command = (
     job.PostJob
@@ -100,6 +136,8 @@ Command = (
     | ExpireJob
     | GrantRole
     | RevokeRole
+    | SetFee
+    | AdmitProgram
 )
 
 
@@ -136,7 +174,9 @@ class World:
     def __init__(self, operator: str) -> None:
         self.operator = operator
         self.roles: set[tuple[str, str]] = {("operator", operator)}
-        self.roles_version = 0
+        self.market_version = 0
+        self.fee_ppm = 0
+        self.programs: dict[str, ProgramAdmitted] = {}
         self.jobs: dict[str, job.Job] = {}
         self.tasks_of: dict[str, list[task.Task]] = {}
         self.disputes: dict[tuple[str, int], dispute.Dispute] = {}
@@ -145,6 +185,8 @@ class World:
         self.stakes: dict[str, stake.Stake] = {}
         self.escrows: dict[str, escrow.Escrow] = {}
         self.references: set[str] = set()
+        #: Completed jobs whose results may be handed out again, by client (none: to anybody) and work key.
+        self.verified_work: dict[tuple[str, str], str] = {}
         self._streams: dict[tuple[Kind, str], bytes] = {}
         self._prefixes: dict[str, bytes] = {}
 
@@ -179,8 +221,10 @@ class World:
         if found is None or found.state is not worker.State.ACTIVE or found.ask is None:
             return False
         ask, holding = found.ask, self.holding(key)
+        program = self.programs.get(terms.program.address)
+        price_msat = orders.price_msat(ask, program.meter) if program is not None else ask.price_msat
         return (
-            ask.price_msat <= terms.price_msat
+            price_msat <= terms.price_msat
             and ask.memory_mb >= terms.memory_mb
             and found.platform in terms.platforms
             and holding.running < ask.slots
@@ -239,11 +283,42 @@ class World:
         return owner, tasks[index]
 
     def _post_job(self, command: job.PostJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
-        posted = job.post(command, job_id(actor.key, actor.nonce, actor.item), actor.key, now)
+        program = self.programs.get(command.program.address)
+        if program is None:
+            raise errors.NotAdmitted(program=command.program.address)
+        id_ = job_id(actor.key, actor.nonce, actor.item)
+        posted = job.post(command, id_, actor.key, now, program=program, fee_ppm=self.fee_ppm)
         account = self.escrows.get(command.escrow)
         if account is None:
             raise errors.UnknownEscrow(escrow=command.escrow)
+        original = self._verified_before(posted) if command.reuse else None
+        if original is not None:
+            paid = escrow.reserve(account, posted.job, actor.key, job.reuse_msat(posted))
+            return posted, JobReused(posted.job, original, posted.tasks), paid
         return posted, escrow.reserve(account, posted.job, actor.key, job.cost_msat(posted))
+
+    def _verified_before(self, posted: JobPosted) -> str | None:
+        """The job whose results serve as this one's.
+
+        A client trusts the results that it accepted before. What others had verified counts only where a referee ran
+        every task itself: a client in league with its workers could have any result verified otherwise.
+        """
+        for owner in (posted.client, ""):
+            original = self.verified_work.get((owner, posted.work_key))
+            if original is not None and (not owner or self.jobs[original].terms.replicas >= posted.replicas):
+                return original
+        return None
+
+    def _admit(self, command: AdmitProgram, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "inspector")
+        if command.program in self.programs:
+            return ()
+        finding = (command.program, command.identity, command.meter, command.platforms, command.jax_version)
+        return (ProgramAdmitted(*finding),)
+
+    def _set_fee(self, command: SetFee, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        self._require(actor, "operator")
+        return (FeeSet(command.fee_ppm),) if command.fee_ppm != self.fee_ppm else ()
 
     def _cancel_job(self, command: job.CancelJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         return (job.cancel(self.job_of(command.job), actor.key),)
@@ -349,8 +424,12 @@ class World:
         self.tasks_of[event.job] = [task.new_task(event.replicas)] * event.tasks
         return ""
 
-    def _fold_job(self, event: JobCancelled | JobExpired | JobCompleted) -> str:
-        self.jobs[event.job] = job.evolve(self.jobs[event.job], event)
+    def _fold_job(self, event: JobReused | JobCancelled | JobExpired | JobCompleted) -> str:
+        moved = self.jobs[event.job] = job.evolve(self.jobs[event.job], event)
+        if moved.state is job.State.COMPLETED and moved.verified == moved.terms.tasks and not moved.original:
+            self.verified_work[moved.terms.client, moved.terms.work_key] = event.job
+            if moved.replayed == moved.terms.tasks:
+                self.verified_work["", moved.terms.work_key] = event.job
         return event.job
 
     def _fold_task(self, event: Any) -> str:
@@ -364,7 +443,7 @@ class World:
             return ""
         if kind is ResultSubmitted:
             return ""
-        live = verified = 0
+        live = verified = replayed = 0
         if kind is TaskAssigned:
             holding = self.holding(event.worker)
             holding.tasks.add((job_id_, index))
@@ -377,9 +456,11 @@ class World:
             holding.locked_msat -= owner.terms.stake_msat
             holding.running -= before.slots[event.replica].phase is task.Phase.ASSIGNED
             live = -1
-            verified = kind is ResultVerified and event.settles
+            if kind is ResultVerified:
+                verified = int(event.settles)
+                replayed = int(event.method == "replayed" and not task.verified(before))
         done = 0 if kind is TaskAssigned else int(task.done(after)) - int(task.done(before))
-        self.jobs[job_id_] = job.count(owner, live=live, done=done, verified=verified)
+        self.jobs[job_id_] = job.count(owner, live=live, done=done, verified=verified, replayed=replayed)
         return job_id_ if done or owner.state is job.State.CLOSING else ""
 
     def _fold_dispute(self, event: DisputeOpened | DisputeRuled) -> str:
@@ -397,7 +478,7 @@ class World:
             self.references.add(event.reference)
         return ""
 
-    def _fold_money(self, event: EscrowReserved | EscrowReleased | EscrowFreed) -> str:
+    def _fold_money(self, event: EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed) -> str:
         self.escrows[event.escrow] = escrow.evolve(self.escrows[event.escrow], event)
         self.jobs[event.job] = job.account(self.jobs[event.job], event)
         return event.job
@@ -408,12 +489,19 @@ class World:
             self.references.add(event.reference)
         return ""
 
-    def _fold_role(self, event: RoleGranted | RoleRevoked) -> str:
-        self.roles_version += 1
-        if isinstance(event, RoleGranted):
-            self.roles.add((event.role, event.party))
-        else:
-            self.roles.discard((event.role, event.party))
+    def _fold_market(self, event: RoleGranted | RoleRevoked | FeeSet) -> str:
+        self.market_version += 1
+        match event:
+            case RoleGranted():
+                self.roles.add((event.role, event.party))
+            case RoleRevoked():
+                self.roles.discard((event.role, event.party))
+            case FeeSet():
+                self.fee_ppm = event.fee_ppm
+        return ""
+
+    def _fold_program(self, event: ProgramAdmitted) -> str:
+        self.programs[event.program] = event
         return ""
 
     # -------------------------------------------------------------------------------------------------------- placing
@@ -450,8 +538,11 @@ class World:
             stream = self._streams[key] = stream_of(Kind.escrow, event.escrow)
         return Fact(event, stream, self.escrows[event.escrow].version)
 
-    def _place_role(self, event: Any) -> Fact:
-        return Fact(event, self._stream(Kind.market, self.operator), self.roles_version)
+    def _place_market(self, event: Any) -> Fact:
+        return Fact(event, self._stream(Kind.market, self.operator), self.market_version)
+
+    def _place_program(self, event: ProgramAdmitted) -> Fact:
+        return Fact(event, program_stream(event.program), 1)
 
 
 _DECISIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {
@@ -469,6 +560,8 @@ _DECISIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {
     ExpireJob: World._expire_job,
     GrantRole: World._grant_role,
     RevokeRole: World._revoke_role,
+    SetFee: World._set_fee,
+    AdmitProgram: World._admit,
     **dict.fromkeys(worker.Command.__args__, World._worker),
 }
 
@@ -486,21 +579,25 @@ _TASK_EVENTS = (
 )
 _FOLDS: dict[type, Callable[..., str]] = {
     JobPosted: World._fold_posted,
-    **dict.fromkeys((JobCancelled, JobExpired, JobCompleted), World._fold_job),
+    **dict.fromkeys((JobReused, JobCancelled, JobExpired, JobCompleted), World._fold_job),
     **dict.fromkeys(_TASK_EVENTS, World._fold_task),
     **dict.fromkeys((DisputeOpened, DisputeRuled), World._fold_dispute),
     **dict.fromkeys(WorkerEvent.__args__, World._fold_worker),
     **dict.fromkeys((StakeDeposited, StakeSlashed, StakeWithdrawn), World._fold_stake),
-    **dict.fromkeys((EscrowReserved, EscrowReleased, EscrowFreed), World._fold_money),
+    **dict.fromkeys((EscrowReserved, EscrowReleased, FeeCharged, EscrowFreed), World._fold_money),
     **dict.fromkeys((EscrowFunded, EscrowRefunded), World._fold_escrow),
-    **dict.fromkeys((RoleGranted, RoleRevoked), World._fold_role),
+    **dict.fromkeys((RoleGranted, RoleRevoked, FeeSet), World._fold_market),
+    ProgramAdmitted: World._fold_program,
 }
 _PLACES: dict[type, Callable[..., Fact]] = {
-    **dict.fromkeys((JobPosted, JobCancelled, JobExpired, JobCompleted), World._place_job),
+    **dict.fromkeys((JobPosted, JobReused, JobCancelled, JobExpired, JobCompleted), World._place_job),
     **dict.fromkeys(_TASK_EVENTS, World._place_task),
     **dict.fromkeys((DisputeOpened, DisputeRuled), World._place_dispute),
     **dict.fromkeys(WorkerEvent.__args__, World._place_worker),
     **dict.fromkeys((StakeDeposited, StakeSlashed, StakeWithdrawn), World._place_stake),
-    **dict.fromkeys((EscrowFunded, EscrowReserved, EscrowReleased, EscrowFreed, EscrowRefunded), World._place_escrow),
-    **dict.fromkeys((RoleGranted, RoleRevoked), World._place_role),
+    **dict.fromkeys(
+        (EscrowFunded, EscrowReserved, EscrowReleased, FeeCharged, EscrowFreed, EscrowRefunded), World._place_escrow
+    ),
+    **dict.fromkeys((RoleGranted, RoleRevoked, FeeSet), World._place_market),
+    ProgramAdmitted: World._place_program,
 }

@@ -6,9 +6,36 @@ left, so that the last ones spread over the workers that wait.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from domain.meter import Meter
 from domain.worker import LEASE_MAX
+
+#: A transcendental function of one element counts as so many operations; a vectorised one takes about that on CPUs.
+TRANSCENDENTAL_FLOPS: Final = 10
+_TERA, _GIGA = 10**12, 10**9
+
+
+class Rates(Protocol):
+    """What an ask says about prices, in msat."""
+
+    @property
+    def price_msat(self) -> int: ...
+    @property
+    def tflop_msat(self) -> int: ...
+    @property
+    def gb_msat(self) -> int: ...
+
+
+def operations(meter: Meter) -> int:
+    """The operations that are charged and timed."""
+    return meter.flops + TRANSCENDENTAL_FLOPS * meter.transcendentals
+
+
+def price_msat(ask: Rates, meter: Meter) -> int:
+    """What one task costs under an ask: its operations and bytes at the ask's rates, or the least that it names."""
+    metered = -(-operations(meter) * ask.tflop_msat // _TERA) + -(-meter.bytes_moved * ask.gb_msat // _GIGA)
+    return max(ask.price_msat, metered)
 
 
 class Waiting(NamedTuple):

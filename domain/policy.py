@@ -4,7 +4,7 @@ ResultVerified                  -> the worker's price is released from the escro
 ResultRejected                  -> the worker's stake for the task is slashed and the worker is paused
 DisputeRuled                    -> the task's submitted replicas are verified or rejected
 JobCancelled, JobExpired        -> replicas that wait for others are freed from waiting
-a job's last task is done       -> the job completes, and what it did not use is free again
+a job's last task is done       -> the job completes, the fee is charged, and what it did not use is free again
 """
 
 from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ def _stop_waiting(event: JobCancelled | JobExpired, known: Known, now: datetime)
 
 
 def _settle(event: JobCompleted, known: Known, now: datetime) -> Sequence[AnyEvent]:
-    return escrow.free(known.job_of(event.job))
+    return escrow.settle(known.job_of(event.job))
 
 
 _REACTIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {

@@ -159,6 +159,11 @@ def done(task: Task) -> bool:
     return True
 
 
+def verified(task: Task) -> bool:
+    """Whether a result of it was accepted."""
+    return any(slot.phase is Phase.VERIFIED for slot in task.slots)
+
+
 # --------------------------------------------------------------------------------------------------------- decisions
 def assign(task: Task, terms: JobPosted, index: int, worker: str, expires_at: datetime) -> TaskAssigned:
     """Give the first open replica to ``worker``.

@@ -26,7 +26,7 @@ from domain.events import (
     WorkerRetired,
 )
 from domain.ids import Count, Version
-from domain.money import PositiveMsat
+from domain.money import Msat, PositiveMsat
 
 #: The most tasks that one worker may hold.
 SLOTS_MAX = 1024
@@ -49,11 +49,13 @@ class MeasureCapability(Struct, frozen=True, tag=True, forbid_unknown_fields=Tru
 
 
 class PlaceAsk(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Offer to run tasks for ``price_msat`` or more each; it replaces the ask before it."""
+    """Offer to run tasks at these prices; it replaces the ask before it. The fields are those of ``AskPlaced``."""
 
     price_msat: PositiveMsat
     slots: Annotated[int, Meta(ge=1, le=SLOTS_MAX)]
     memory_mb: Megabytes
+    tflop_msat: Msat = 0
+    gb_msat: Msat = 0
 
 
 class WithdrawAsk(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -110,7 +112,9 @@ def decide(worker: Worker | None, command: Command, key: str) -> tuple[WorkerEve
         case MeasureCapability():
             return (CapabilityMeasured(key, command.flops_per_s, command.bytes_per_s),)
         case PlaceAsk():
-            placed = AskPlaced(key, command.price_msat, command.slots, command.memory_mb)
+            placed = AskPlaced(
+                key, command.price_msat, command.slots, command.memory_mb, command.tflop_msat, command.gb_msat
+            )
             return (placed,) if placed != worker.ask else ()
         case WithdrawAsk():
             return (AskWithdrawn(key),) if worker.ask is not None else ()

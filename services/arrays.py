@@ -35,6 +35,8 @@ _DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "C64": np.dtype("<c8"),
 }
 _NAMES: Final = {dtype: dtype.name for dtype in _DTYPES.values()}
+#: The types that a blob holds.
+DTYPES: Final = frozenset(_NAMES)
 
 
 class BadArrays(ValueError):

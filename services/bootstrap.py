@@ -28,6 +28,7 @@ from services.bus.relay import Relay
 from services.bus.roots import ask_root
 from services.bus.status import serve_status
 from services.config import Settings
+from services.inspector.agent import Inspector
 from services.keys import Party, party
 from services.ledger.log import Log
 from services.ledger.reader import LogReader
@@ -101,7 +102,7 @@ async def run_market(settings: Settings, name: str) -> None:
     """Commands in, facts into the log."""
     assert settings.database_url is not None
     database_url, clock = settings.database_url, SystemClock()
-    roles = {"referee": party(settings, "referee").key, "settlement": party(settings, "settlement").key}
+    roles = {role: party(settings, role).key for role in ("referee", "settlement", "inspector")}
     roles["clock"] = operator(settings)
 
     async def open_log(on_commit: Callable[[int, list[Record]], None]) -> Log:
@@ -112,7 +113,14 @@ async def run_market(settings: Settings, name: str) -> None:
         keeper = Keeper(blobs)
         connecting = wires(settings, "market", name)
         market = Market(
-            party(settings, "market"), roles, open_log, connecting, clock, posted=keeper.keep, ready=announce_ready
+            party(settings, "market"),
+            roles,
+            settings.fee_ppm,
+            open_log,
+            connecting,
+            clock,
+            posted=keeper.keep,
+            ready=announce_ready,
         )
         await blobs.serve_wants()
         await serve_status(client, "market", name, market.status)
@@ -168,6 +176,21 @@ async def run_referee(settings: Settings, name: str) -> None:
         await serve_status(client, "referee", name, referee.status)
         announce_ready()
         await referee.run()
+
+
+async def run_inspector(settings: Settings, name: str) -> None:
+    """Programs in, findings out."""
+    home = settings.home / "inspector"
+    async with (
+        await connect(settings, "inspector", name=name) as client,
+        commander(settings, party(settings, "inspector"), role="inspector") as market,
+    ):
+        blobs = BucketBlobs(client, Shelf(home / "blobs"))
+        inspector = Inspector(client, market, blobs, lambda: Executor(_folder(home / "sandbox")))
+        await serve_status(client, "inspector", name, inspector.status)
+        await inspector.serve()
+        announce_ready()
+        await inspector.run()
 
 
 async def run_settlement(settings: Settings, name: str) -> None:

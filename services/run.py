@@ -22,6 +22,7 @@ ROLES: dict[str, Callable[[Settings, str], Awaitable[None]]] = {
     "relay": bootstrap.run_relay,
     "projector": bootstrap.run_projector,
     "referee": bootstrap.run_referee,
+    "inspector": bootstrap.run_inspector,
     "settlement": bootstrap.run_settlement,
 }
 

@@ -15,7 +15,16 @@ import msgspec
 from msgspec import Struct, inspect
 
 from domain.errors import Refused
-from domain.events import DisputeEvent, EscrowEvent, JobEvent, MarketEvent, StakeEvent, TaskEvent, WorkerEvent
+from domain.events import (
+    DisputeEvent,
+    EscrowEvent,
+    JobEvent,
+    MarketEvent,
+    ProgramEvent,
+    StakeEvent,
+    TaskEvent,
+    WorkerEvent,
+)
 from domain.ids import Kind
 from domain.market import Command
 from services.bus import commands
@@ -35,8 +44,9 @@ KINDS: Final[Mapping[type, Kind]] = {
         Kind.stake: StakeEvent,
         Kind.escrow: EscrowEvent,
         Kind.market: MarketEvent,
+        Kind.program: ProgramEvent,
     }.items()
-    for event in get_args(events)
+    for event in get_args(events) or (events,)
 }
 COMMANDS: Final[tuple[type[Struct], ...]] = get_args(Command)
 _ATTRIBUTE: Final = re.compile(r"(\w+(?:, \w+)*): (.+)")
@@ -161,6 +171,7 @@ _OWNERS: Final = {
     Kind.stake: "a digest of the worker's key",
     Kind.escrow: "the escrow's id",
     Kind.market: "a digest of the operator's key",
+    Kind.program: "the first 12 bytes of the program's address",
 }
 
 

@@ -13,6 +13,7 @@ from domain import blobs, dispute, escrow, job, market, stake, task, worker
 from domain.errors import Refused
 from domain.ids import escrow_id
 from domain.market import Actor, Fact, World
+from domain.meter import Meter
 from services.ledger import codec
 from services.ports import Stored
 
@@ -25,7 +26,9 @@ def key(name: str) -> str:
     return "".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[byte & 31] for byte in digest[:56])
 
 
-OPERATOR, REFEREE, SETTLEMENT, CLOCK = (key(name) for name in ("operator", "referee", "settlement", "clock"))
+OPERATOR, REFEREE, SETTLEMENT, CLOCK, INSPECTOR = (
+    key(name) for name in ("operator", "referee", "settlement", "clock", "inspector")
+)
 BLOB = blobs.blob_ref(b"program", "0" * 32)
 
 
@@ -40,14 +43,23 @@ class Simulation:
         self.clients = [key(f"client {seed} {n}") for n in range(clients)]
         self.workers = [key(f"worker {seed} {n}") for n in range(workers)]
         self.secrets: dict[tuple[str, int, str], task.SubmitResult] = {}
-        for role, party in (("referee", REFEREE), ("settlement", SETTLEMENT), ("clock", CLOCK)):
+        for role, party in (
+            ("referee", REFEREE),
+            ("settlement", SETTLEMENT),
+            ("clock", CLOCK),
+            ("inspector", INSPECTOR),
+        ):
             self.do(market.GrantRole(role, party), operator)  # type: ignore[arg-type]
+        self.do(market.SetFee(300_000), operator)
+        meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
+        self.do(market.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:
             self.deposit("escrow", party, 10_000_000)
         for party in self.workers:
             self.do(worker.RegisterWorker("cpu", 4, 8192, "0.10.2"), party)
             self.deposit("stake", party, 100_000)
-            self.do(worker.PlaceAsk(self.random.randint(1, 5), self.random.randint(1, 8), 4096), party)
+            rates = {"tflop_msat": self.random.randint(0, 1_000), "gb_msat": self.random.randint(0, 2)}
+            self.do(worker.PlaceAsk(self.random.randint(1, 5), self.random.randint(1, 8), 4096, **rates), party)
 
     # ------------------------------------------------------------------------------------------------------ one command
     def do(self, command: market.Command, actor: str, item: int = 0) -> list[Fact]:
@@ -80,10 +92,10 @@ class Simulation:
             tasks=tasks or chance.randint(1, 12),
             price_msat=chance.randint(2, 9),
             expires_at=self.now + timedelta(seconds=chance.randint(60, 4000)),
-            work_key="0" * 64,
             replicas=replicas or chance.randint(1, 3),
             stake_msat=chance.choice((0, 5, 40)) if stake_msat is None else stake_msat,
             timeout_s=chance.randint(5, 60),
+            reuse=chance.random() < 0.3,
         )
         self.do(command, client)
 

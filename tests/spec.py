@@ -13,7 +13,8 @@ from domain.errors import Refused
 from domain.events import AnyEvent, JobPosted
 from domain.ids import escrow_id
 from domain.job import PostJob
-from domain.market import Actor, Command, ConfirmDeposit, ExpireAssignment, ExpireJob, GrantRole, World
+from domain.market import Actor, AdmitProgram, Command, ConfirmDeposit, ExpireAssignment, ExpireJob, GrantRole, World
+from domain.meter import Meter
 from domain.task import CommitResult, SubmitResult
 from domain.worker import PlaceAsk, RegisterWorker
 
@@ -28,6 +29,8 @@ def key(letter: str) -> str:
 OPERATOR, CLIENT, REFEREE, ANNA, BEN, CARL, MALLORY = map(key, "OCRABDM")
 SALT, NONCE = "5a" * 16, "0e" * 16
 PROGRAM = blob_ref(b"a program", SALT)
+#: A thousand operations in one megabyte.
+SMALL = Meter(1_000, 0, 8_000, 1 << 20, 4_000, 4_000)
 EVIDENCE = blob_ref(b"what a replay found", SALT)
 
 
@@ -42,8 +45,14 @@ class Market:
         self.world = World(OPERATOR)
         self.now = NOW
         self._jobs = 0
-        for role, party in (("referee", REFEREE), ("settlement", OPERATOR), ("clock", OPERATOR)):
+        for role, party in (
+            ("referee", REFEREE),
+            ("settlement", OPERATOR),
+            ("clock", OPERATOR),
+            ("inspector", OPERATOR),
+        ):
             self.send(OPERATOR, GrantRole(role, party))
+        self.send(OPERATOR, admission(PROGRAM.address))
         self.job = ""
 
     # ------------------------------------------------------------------------------------------------------- history
@@ -52,8 +61,8 @@ class Market:
         facts = self.world.execute(command, Actor(actor, f"{self._jobs:032x}"), self.now)
         return [fact.event for fact in facts]
 
-    def with_client(self, funds_msat: int = 1_000_000) -> Self:
-        self.send(OPERATOR, ConfirmDeposit("escrow", CLIENT, funds_msat, f"{self._jobs:032x}"))
+    def with_client(self, funds_msat: int = 1_000_000, client: str = CLIENT) -> Self:
+        self.send(OPERATOR, ConfirmDeposit("escrow", client, funds_msat, f"{self._jobs:032x}"))
         return self
 
     def with_worker(self, *workers: str, price_msat: int = 100, stake_msat: int = 10_000, slots: int = 8) -> Self:
@@ -140,6 +149,11 @@ class Outcome:
         return caught.value
 
 
+def admission(program: str, meter: Meter = SMALL) -> AdmitProgram:
+    """What the inspector says of a program."""
+    return AdmitProgram(program, "1d" * 32, meter, ("cpu", "cuda"), "0.10.2")
+
+
 def a_job(**terms: object) -> PostJob:
     """A job that anyone would take; change what the test is about."""
     usual: dict[str, object] = {
@@ -150,7 +164,6 @@ def a_job(**terms: object) -> PostJob:
         "stake_msat": 400,
         "timeout_s": 30,
         "expires_at": NOW + timedelta(hours=1),
-        "work_key": "0" * 64,
     }
     return PostJob(**{**usual, **terms})  # type: ignore[arg-type]
 

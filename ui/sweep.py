@@ -39,7 +39,7 @@ def programs() -> tuple[bytes, bytes]:
     import functools
 
     from domain.kernels import digits, mlp
-    from services.program import export_program
+    from services.programs.export import export_program
 
     shared = digits.load().arrays()
     row = {name: column[0] for name, column in _columns().items()}

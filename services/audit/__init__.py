@@ -14,8 +14,9 @@ from domain.errors import Corrupt, Unavailable
 from domain.events import AnyEvent
 from domain.market import World
 from services.audit.actors import Actors
-from services.audit.invariant import Broken, Check
+from services.audit.invariant import Broken, Check, Invariant
 from services.audit.money import Money
+from services.audit.programs import Inspected, VerifiedBeforeReused
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
 from services.config import Settings
 from services.ledger import codec, merkle
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
     from services.projections.compare import Compared
 
 Progress = Callable[[int, int], None]
+#: What is checked of the events alone; a receipt's events are asked the same.
+INVARIANTS: Final[tuple[type[Invariant], ...]] = (
+    Money,
+    Inspected,
+    VerifiedBeforeReused,
+    PaidForVerified,
+    BoundBeforeShown,
+    SlashedByRuling,
+    OneHolder,
+    Actors,
+)
 #: What an event that makes no sense does to code which expects that it does.
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
 
@@ -156,7 +168,7 @@ class _Auditor:
         claimed = [(size, root) for size, root in roots.items() if size <= last]
         for size, root in claimed + [(one.size, bytes.fromhex(one.root)) for one in signed]:
             self._roots.setdefault(size, set()).add(root)
-        invariants = (Money(), PaidForVerified(), BoundBeforeShown(), SlashedByRuling(), OneHolder(), Actors())
+        invariants = [invariant() for invariant in INVARIANTS]
         self._invariants = [(invariant, Outcome(invariant.name)) for invariant in invariants]
         self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
         for invariant, outcome in self._invariants:

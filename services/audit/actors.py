@@ -13,9 +13,12 @@ from domain.events import (
     DisputeRuled,
     EscrowFunded,
     EscrowRefunded,
+    FeeSet,
     JobCancelled,
     JobExpired,
     JobPosted,
+    JobReused,
+    ProgramAdmitted,
     ResultCommitted,
     ResultSubmitted,
     Role,
@@ -49,7 +52,9 @@ _OWN_WORK = (
 _BY_ROLE: Mapping[type, Role] = {
     AssignmentExpired: "clock",
     EscrowFunded: "settlement",
+    FeeSet: "operator",
     JobExpired: "clock",
+    ProgramAdmitted: "inspector",
     StakeDeposited: "settlement",
 }
 
@@ -71,8 +76,9 @@ class Actors(Invariant):
             **by_role,
             DisputeRuled: self.rule,
             EscrowRefunded: self.refund,
-            JobCancelled: self.cancel,
+            JobCancelled: self.own_job,
             JobPosted: self.post,
+            JobReused: self.own_job,
             RoleGranted: self.grant,
             RoleRevoked: self.revoke,
             WorkerPaused: self.pause,
@@ -91,7 +97,7 @@ class Actors(Invariant):
         if _actor(stored) != event.client:
             raise Broken("the actor is not the client")
 
-    def cancel(self, event: JobCancelled, stored: Stored) -> None:
+    def own_job(self, event: JobCancelled | JobReused, stored: Stored) -> None:
         if _actor(stored) != self.clients.get(event.job):
             raise Broken("the actor is not the job's client")
 

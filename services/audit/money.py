@@ -10,11 +10,17 @@ from domain.events import (
     EscrowRefunded,
     EscrowReleased,
     EscrowReserved,
+    FeeCharged,
+    FeeSet,
+    JobCompleted,
     JobPosted,
+    JobReused,
     StakeDeposited,
     StakeSlashed,
     StakeWithdrawn,
 )
+from domain.job import REUSE_PPM
+from domain.money import PPM
 from services.audit.invariant import Broken, Check, Invariant, need
 from services.ports import Stored
 
@@ -22,16 +28,17 @@ from services.ports import Stored
 class Account:
     """Where one escrow's money is, in msat."""
 
-    __slots__ = ("free", "funded", "refunded", "released", "reserved")
+    __slots__ = ("charged", "free", "funded", "refunded", "released", "reserved")
 
     def __init__(self) -> None:
-        self.funded = self.free = self.reserved = self.released = self.refunded = 0
+        self.funded = self.free = self.reserved = self.released = self.charged = self.refunded = 0
 
     def check(self) -> None:
         if self.free < 0 or self.reserved < 0:
             raise Broken(f"the escrow has {self.free} msat free and {self.reserved} msat reserved")
-        if self.funded != self.free + self.reserved + self.released + self.refunded:
-            raise Broken(f"of {self.funded} msat funded, {self.free + self.reserved + self.released} msat are left")
+        found = self.free + self.reserved + self.released + self.charged + self.refunded
+        if self.funded != found:
+            raise Broken(f"{self.funded} msat were funded, {found} msat are accounted for")
 
 
 class Money(Invariant):
@@ -43,12 +50,20 @@ class Money(Invariant):
         self.escrows: dict[str, Account] = {}
         self.terms: dict[str, JobPosted] = {}
         self.left: dict[str, int] = {}
+        self.runs: Counter[str] = Counter()
+        self.reused: set[str] = set()
+        self.due: dict[str, int] = {}
+        self.fee_ppm = 0
         self.stakes: Counter[str] = Counter()
         self.deposited = self.withdrawn = self.slashed = 0
 
     def checks(self) -> Mapping[type, Check]:
         return {
+            FeeSet: self.set_fee,
             JobPosted: self.post,
+            JobReused: self.reuse,
+            JobCompleted: self.complete,
+            FeeCharged: self.charge,
             EscrowFunded: self.fund,
             EscrowReserved: self.reserve,
             EscrowReleased: self.release,
@@ -61,6 +76,31 @@ class Money(Invariant):
 
     def post(self, event: JobPosted, stored: Stored) -> None:
         self.terms[event.job] = event
+        fee_msat = event.price_msat * self.fee_ppm // PPM
+        need(event.fee_msat == fee_msat, f"the market's fee is {fee_msat} msat a run, the job says {event.fee_msat}")
+
+    def set_fee(self, event: FeeSet, stored: Stored) -> None:
+        self.fee_ppm = event.fee_ppm
+
+    def reuse(self, event: JobReused, stored: Stored) -> None:
+        self.reused.add(event.job)
+
+    def complete(self, event: JobCompleted, stored: Stored) -> None:
+        earned = self.left[event.job] if event.job in self.reused else self._fees(event.job)
+        if earned:
+            self.due[event.job] = earned
+
+    def _fees(self, job: str) -> int:
+        return self.runs[job] * self.terms[job].fee_msat
+
+    def charge(self, event: FeeCharged, stored: Stored) -> None:
+        account = self._account(event)
+        account.reserved -= event.amount_msat
+        account.charged += event.amount_msat
+        account.check()
+        self._spend(event)
+        due = self.due.pop(event.job, 0)
+        need(event.amount_msat == due, f"the market has earned {due} msat on the job, {event.amount_msat} are charged")
 
     def fund(self, event: EscrowFunded, stored: Stored) -> None:
         account = self.escrows.setdefault(event.escrow, Account())
@@ -76,7 +116,9 @@ class Money(Invariant):
         need(terms is not None and event.job not in self.left, "money is reserved once for a job that was posted")
         assert terms is not None
         need(terms.escrow == event.escrow, "the job names another escrow")
-        cost_msat = terms.tasks * terms.replicas * terms.price_msat
+        cost_msat = terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)
+        if event.job in self.reused:
+            cost_msat = -(-cost_msat * REUSE_PPM // PPM)
         need(event.amount_msat == cost_msat, f"the job costs {cost_msat} msat, {event.amount_msat} are reserved")
         self.left[event.job] = event.amount_msat
 
@@ -85,6 +127,7 @@ class Money(Invariant):
         account.reserved -= event.amount_msat
         account.released += event.amount_msat
         account.check()
+        self.runs[event.job] += 1
         price_msat = self._spend(event).price_msat
         if event.amount_msat != price_msat:
             raise Broken(f"the price is {price_msat} msat, {event.amount_msat} are released")
@@ -117,6 +160,7 @@ class Money(Invariant):
     def finish(self) -> None:
         for account in self.escrows.values():
             account.check()
+        need(not self.due, "the market's fee on a finished job was not charged")
         need(min(self.left.values(), default=0) >= 0, "a job was paid more than it reserved")
         held = self.stakes.total()
         need(self.deposited == held + self.slashed + self.withdrawn, "the stakes do not add up to what was deposited")
@@ -132,7 +176,7 @@ class Money(Invariant):
             raise Broken("the escrow was never funded")
         return account
 
-    def _spend(self, event: EscrowReleased | EscrowFreed) -> JobPosted:
+    def _spend(self, event: EscrowReleased | FeeCharged | EscrowFreed) -> JobPosted:
         left = self.left.get(event.job, 0) - event.amount_msat
         if left < 0:
             raise Broken(f"the job spends {-left} msat more than it reserved")

@@ -21,11 +21,11 @@ from services.bus.client import Commander
 from services.bus.commands import Reply, new_nonce
 from services.bus.connect import connect
 from services.bus.consume import Consumer
+from services.bus.inspection import Finding, inspect
 from services.config import Settings
 from services.keys import party
 from services.ledger.codec import decode
 from services.ports import Clock, Stored, SystemClock
-from services.program import work_key
 from services.settlement.faucet import draw
 
 #: Events that a follower may be behind before its subscription waits.
@@ -38,6 +38,8 @@ class Work(Struct, frozen=True, kw_only=True):
     Attributes:
         program: An exported program; shared, mapped: its packed inputs, the mapped ones with a row for each task.
         price_msat: For one verified run of one task. stake_msat: What a worker risks on it.
+        budget_msat: The most that all of it may cost, the market's fee included.
+        reuse: Take the results of the same work, if it was verified before.
     """
 
     program: bytes
@@ -51,6 +53,8 @@ class Work(Struct, frozen=True, kw_only=True):
     memory_mb: int = 1024
     platforms: tuple[Platform, ...] = ("cpu",)
     deadline: timedelta = timedelta(hours=1)
+    budget_msat: int | None = None
+    reuse: bool = False
 
 
 class Session:
@@ -63,6 +67,7 @@ class Session:
     def __init__(self, settings: Settings, commander: Commander, client: Client, clock: Clock) -> None:
         self._settings, self._commander, self._client, self._clock = settings, commander, client, clock
         self.position = 0
+        self._admitted: set[str] = set()
         self._blobs = BucketBlobs(client, Shelf(settings.home / "clients" / commander.party.name / "blobs"))
         self.opener = PlainOpener(self._blobs)
 
@@ -97,13 +102,14 @@ class Session:
         program, shared, mapped = await asyncio.gather(
             self._store(work.program), self._maybe(work.shared), self._maybe(work.mapped)
         )
+        if program.address not in self._admitted:
+            await self.inspect(work.program, admit=True)
         command = PostJob(
             self.escrow,
             program,
             work.tasks,
             work.price_msat,
             self._clock.now() + work.deadline,
-            work_key(work.program, work.shared, work.mapped, {}),
             shared,
             mapped,
             work.replicas,
@@ -111,10 +117,24 @@ class Session:
             work.timeout_s,
             work.memory_mb,
             work.platforms,
+            budget_msat=work.budget_msat,
+            reuse=work.reuse,
         )
         nonce = new_nonce()
         await self._send(command, nonce=nonce)
         return job_id(self.key, nonce, 0)
+
+    async def inspect(self, program: bytes, *, admit: bool = False) -> Finding:
+        """What a task of the program takes; with ``admit``, the market may run it from here on.
+
+        Raises:
+            RefusedByMarket: The market does not run such a program, and why.
+        """
+        found = await inspect(self._client, await self._blobs.put(program), admit=admit)
+        self.position = max(self.position, found.position)
+        if admit:
+            self._admitted.add(found.program)
+        return found
 
     async def cancel(self, job: str) -> None:
         """Ask for no further work on a job."""

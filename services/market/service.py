@@ -13,7 +13,7 @@ import structlog
 from domain import job
 from domain.errors import Refused, Unavailable
 from domain.events import JobCompleted, JobPosted
-from domain.market import Actor, GrantRole, World
+from domain.market import Actor, Command, GrantRole, SetFee, World
 from services.bus import roots, wake
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
 from services.bus.wire import BusError, Message, Wire
@@ -39,6 +39,7 @@ class Market:
         self,
         operator: Party,
         roles: dict[str, str],
+        fee_ppm: int,
         open_log: Callable[[Callable[[int, list[Record]], None]], Awaitable[Log]],
         connect: Callable[[], Awaitable[Wire]],
         clock: Clock,
@@ -48,11 +49,13 @@ class Market:
     ) -> None:
         """Args:
         roles: The party that holds each role, granted in the log when it is not there yet.
+        fee_ppm: The market's share of each price, recorded when it is another than the log's.
         posted: Called with each open job, again after each rebuild.
         ready: Called when commands are answered.
         """
         self._posted = posted
-        self._party, self._operator, self._roles = operator, operator.key, roles
+        self._party, self._operator = operator, operator.key
+        self._roles, self._fee_ppm = roles, fee_ppm
         self._open_log, self._connect, self._clock, self._ready = open_log, connect, clock, ready
         self._gateway: Gateway | None = None
         self._wire: Wire | None = None
@@ -136,7 +139,7 @@ class Market:
             world, nonces = await rebuild(events, self._operator, self._clock)
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(events.run())
-                await self._grant_roles(world, events)
+                await self._take_office(world, events)
                 gateway = Gateway(world, nonces, events, self._publish, self._clock)
                 self._gateway, self._log = gateway, events
                 self._wake()
@@ -175,15 +178,16 @@ class Market:
         if self._gateway is not None and self._log is not None:
             self._signer.serve(self._log)
 
-    async def _grant_roles(self, world: World, events: Log) -> None:
-        """Record who holds which role, once."""
-        for role, party in self._roles.items():
+    async def _take_office(self, world: World, events: Log) -> None:
+        """Record who holds which role and what the market charges, once."""
+        granted = [GrantRole(role, party) for role, party in self._roles.items()]  # type: ignore[arg-type]
+        commands: tuple[Command, ...] = (*granted, SetFee(self._fee_ppm))
+        for command in commands:
             nonce = new_nonce()
-            command = GrantRole(role, party)  # type: ignore[arg-type]
             try:
                 facts = world.execute(command, Actor(self._operator, nonce), self._clock.now())
             except Refused:
-                log.exception("a role cannot be granted")
+                log.exception("the market cannot take office")
                 raise
             if facts:
                 meta = [encode_meta(Meta(self._operator, fact.stream.hex(), nonce[:16])) for fact in facts]

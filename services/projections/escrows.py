@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from domain.events import EscrowFreed, EscrowFunded, EscrowRefunded, EscrowReleased, EscrowReserved
+from domain.events import EscrowFreed, EscrowFunded, EscrowRefunded, EscrowReleased, EscrowReserved, FeeCharged
 from services.projections.model import Change, Handler, Seen, upsert, walk
 
 
@@ -17,6 +17,7 @@ class Row(Struct):
     free_msat: int = 0
     reserved_msat: int = 0
     released_msat: int = 0
+    charged_msat: int = 0
     refunded_msat: int = 0
     last_pos: int = 0
 
@@ -51,6 +52,12 @@ def _released(rows: Rows, event: EscrowReleased, position: int, at: datetime) ->
     row.released_msat += event.amount_msat
 
 
+def _charged(rows: Rows, event: FeeCharged, position: int, at: datetime) -> None:
+    row = _row(rows, event, position)
+    row.reserved_msat -= event.amount_msat
+    row.charged_msat += event.amount_msat
+
+
 def _freed(rows: Rows, event: EscrowFreed, position: int, at: datetime) -> None:
     row = _row(rows, event, position)
     row.reserved_msat -= event.amount_msat
@@ -67,6 +74,7 @@ _HANDLERS: dict[type, Handler] = {
     EscrowFunded: _funded,
     EscrowReserved: _reserved,
     EscrowReleased: _released,
+    FeeCharged: _charged,
     EscrowFreed: _freed,
     EscrowRefunded: _refunded,
 }
@@ -74,7 +82,7 @@ _HANDLERS: dict[type, Handler] = {
 
 class Escrows:
     name: ClassVar[str] = "escrows"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def fold(self, events: Sequence[Seen]) -> list[Change]:
         rows: Rows = {}

@@ -1,6 +1,7 @@
 """Read model ``event_index``: at which positions a job, a party, an escrow or an event's name is spoken of.
 
-Posting lists, one row for each key and batch, so that writing them stays cheap; a reader unnests them.
+An admitted program is found by its address. Posting lists, one row for each key and batch, so that writing them stays
+cheap; a reader unnests them.
 """
 
 from collections import defaultdict
@@ -8,15 +9,15 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from domain.errors import Corrupt
-from domain.events import AnyEvent
+from domain.events import AnyEvent, ProgramAdmitted
 from services.ledger.codec import EVENTS
 from services.projections.model import Change, Seen, Unreadable
 
-_OWNERS = ("job", "escrow", "client", "worker", "referee", "party")
+_OWNERS = ("job", "original", "escrow", "client", "worker", "referee", "party")
 #: Fields by which each event is found, besides its name.
 FIELDS: dict[type, tuple[str, ...]] = {
     event: tuple(name for name in event.__struct_fields__ if name in _OWNERS) for event in EVENTS
-}
+} | {ProgramAdmitted: ("program",)}
 
 
 def keys(event: AnyEvent) -> set[str]:
@@ -26,7 +27,7 @@ def keys(event: AnyEvent) -> set[str]:
 
 class EventIndex:
     name: ClassVar[str] = "event_index"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def fold(self, events: Sequence[Seen]) -> list[Change]:
         found: defaultdict[str, list[str]] = defaultdict(list)

@@ -14,12 +14,13 @@ from services.projections.escrows import Escrows
 from services.projections.event_index import EventIndex
 from services.projections.jobs import Jobs
 from services.projections.model import FOLDER, Projection, schema_of, statements
+from services.projections.programs import Programs
 from services.projections.tasks import Tasks
 from services.projections.workers import Workers
 from services.sql import load_queries
 
 #: Every read model of the market.
-PROJECTIONS: tuple[Projection, ...] = (Jobs(), Tasks(), Workers(), Escrows(), EventIndex())
+PROJECTIONS: tuple[Projection, ...] = (Jobs(), Tasks(), Workers(), Escrows(), Programs(), EventIndex())
 TRACK = load_queries(FOLDER / "track.sql")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

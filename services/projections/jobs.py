@@ -1,6 +1,7 @@
 """Read model ``jobs``: one row a job, with its terms, its progress and its money.
 
-``accepted`` counts verified results, ``verified`` settled tasks; ``failed`` is what the job's end says.
+``accepted`` counts verified results, ``verified`` settled tasks; ``failed`` is what the job's end says. A job that was
+answered by earlier work names the ``original``, where its results are.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,12 @@ from domain.events import (
     EscrowFreed,
     EscrowReleased,
     EscrowReserved,
+    FeeCharged,
     JobCancelled,
     JobCompleted,
     JobExpired,
     JobPosted,
+    JobReused,
     ResultCommitted,
     ResultRejected,
     ResultSubmitted,
@@ -37,6 +40,7 @@ class Row(Struct):
     tasks: int | None = None
     replicas: int | None = None
     price_msat: int | None = None
+    fee_msat: int | None = None
     stake_msat: int | None = None
     timeout_s: int | None = None
     memory_mb: int | None = None
@@ -44,6 +48,7 @@ class Row(Struct):
     execution: str | None = None
     program: str | None = None
     work_key: str | None = None
+    original: str | None = None
     posted_at: datetime | None = None
     expires_at: datetime | None = None
     completed_at: datetime | None = None
@@ -59,6 +64,7 @@ class Row(Struct):
     disputes: int = 0
     reserved_msat: int = 0
     paid_msat: int = 0
+    charged_msat: int = 0
     freed_msat: int = 0
     last_pos: int = 0
 
@@ -83,6 +89,7 @@ def _posted(rows: Rows, event: JobPosted, position: int, at: datetime) -> None:
         event.tasks,
         event.replicas,
         event.price_msat,
+        event.fee_msat,
         event.stake_msat,
         event.timeout_s,
         event.memory_mb,
@@ -90,10 +97,17 @@ def _posted(rows: Rows, event: JobPosted, position: int, at: datetime) -> None:
         event.execution,
         event.program.address,
         event.work_key,
+        None,
         at,
         event.expires_at,
         last_pos=position,
     )
+
+
+def _reused(rows: Rows, event: JobReused, position: int, at: datetime) -> None:
+    row = _row(rows, event, position)
+    row.original = event.original
+    row.verified += event.tasks
 
 
 def _closing(rows: Rows, event: JobCancelled | JobExpired, position: int, at: datetime) -> None:
@@ -149,12 +163,17 @@ def _released(rows: Rows, event: EscrowReleased, position: int, at: datetime) ->
     _row(rows, event, position).paid_msat += event.amount_msat
 
 
+def _charged(rows: Rows, event: FeeCharged, position: int, at: datetime) -> None:
+    _row(rows, event, position).charged_msat += event.amount_msat
+
+
 def _freed(rows: Rows, event: EscrowFreed, position: int, at: datetime) -> None:
     _row(rows, event, position).freed_msat += event.amount_msat
 
 
 _HANDLERS: dict[type, Handler] = {
     JobPosted: _posted,
+    JobReused: _reused,
     JobCancelled: _closing,
     JobExpired: _closing,
     JobCompleted: _completed,
@@ -168,13 +187,14 @@ _HANDLERS: dict[type, Handler] = {
     DisputeOpened: _disputed,
     EscrowReserved: _reserved,
     EscrowReleased: _released,
+    FeeCharged: _charged,
     EscrowFreed: _freed,
 }
 
 
 class Jobs:
     name: ClassVar[str] = "jobs"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def fold(self, events: Sequence[Seen]) -> list[Change]:
         rows: Rows = {}

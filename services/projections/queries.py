@@ -15,6 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from domain.errors import Refused, Unavailable, UnknownEscrow, UnknownJob, UnknownWorker
+from domain.events import FeeSet
+from domain.meter import Meter
+from services.ledger.codec import decode_stored
 from services.ledger.reader import PAGE_EVENTS, LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
@@ -63,6 +66,7 @@ class Job(Struct, frozen=True, kw_only=True):
         state: ``cancelled`` and ``expired`` until what is assigned is settled too, then ``completed``.
         accepted: Verified results. verified: Settled tasks. given_up: Tasks that too many workers could not run.
         failed: Tasks without a verified result; known at the end.
+        original: The earlier job whose results this one was given, if it was.
     """
 
     job: str
@@ -72,6 +76,7 @@ class Job(Struct, frozen=True, kw_only=True):
     tasks: int
     replicas: int
     price_msat: int
+    fee_msat: int
     stake_msat: int
     timeout_s: int
     memory_mb: int
@@ -79,6 +84,7 @@ class Job(Struct, frozen=True, kw_only=True):
     execution: str
     program: str
     work_key: str
+    original: str | None
     posted_at: datetime
     expires_at: datetime
     completed_at: datetime | None
@@ -94,6 +100,7 @@ class Job(Struct, frozen=True, kw_only=True):
     disputes: int
     reserved_msat: int
     paid_msat: int
+    charged_msat: int
     freed_msat: int
     last_pos: int
 
@@ -141,6 +148,8 @@ class Worker(Struct, frozen=True, kw_only=True):
     ask_msat: int | None
     slots: int | None
     ask_memory_mb: int | None
+    tflop_msat: int | None
+    gb_msat: int | None
     flops_per_s: int | None
     bytes_per_s: int | None
     registered_at: datetime
@@ -160,7 +169,7 @@ class Worker(Struct, frozen=True, kw_only=True):
 
 
 class Escrow(Struct, frozen=True, kw_only=True):
-    """One client's money: what it funded is always what is free, reserved, released and refunded together."""
+    """One client's money: what it funded is what is free, reserved, released, charged and refunded together."""
 
     escrow: str
     client: str
@@ -168,8 +177,38 @@ class Escrow(Struct, frozen=True, kw_only=True):
     free_msat: int
     reserved_msat: int
     released_msat: int
+    charged_msat: int
     refunded_msat: int
     last_pos: int
+
+
+class Program(Struct, frozen=True, kw_only=True):
+    """One admitted program: what a task of it takes, and how often it was posted."""
+
+    program: str
+    identity: str
+    platforms: str
+    jax_version: str
+    flops: int
+    transcendentals: int
+    bytes_moved: int
+    memory_bytes: int
+    input_bytes: int
+    output_bytes: int
+    admitted_at: datetime
+    jobs: int
+    last_pos: int
+
+    @property
+    def meter(self) -> Meter:
+        return Meter(
+            self.flops,
+            self.transcendentals,
+            self.bytes_moved,
+            self.memory_bytes,
+            self.input_bytes,
+            self.output_bytes,
+        )
 
 
 class Position(Struct, frozen=True, kw_only=True):
@@ -264,6 +303,18 @@ class Reader:
             UnknownEscrow, Ambiguous: None or several do.
         """
         return _only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
+
+    async def program(self, address: str) -> Program | None:
+        """The program at this address, if it was admitted."""
+        found = await self._rows(Program, "programs_starting", address)
+        return found[0] if found else None
+
+    async def fee_ppm(self) -> int:
+        """The market's share of a price, in parts per million, for a job that is posted now."""
+        with _translated():
+            found = await self.latest(FeeSet.__name__, 1)
+        event = decode_stored(found[-1]) if found else None
+        return event.fee_ppm if isinstance(event, FeeSet) else 0
 
     async def positions(self, *, kept: bool = False) -> list[Position]:
         """Where each live read model is, and with ``kept`` those from before the last rebuild."""

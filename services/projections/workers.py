@@ -42,6 +42,8 @@ class Row(Struct):
     ask_msat: int | None = None
     slots: int | None = None
     ask_memory_mb: int | None = None
+    tflop_msat: int | None = None
+    gb_msat: int | None = None
     flops_per_s: int | None = None
     bytes_per_s: int | None = None
     registered_at: datetime | None = None
@@ -87,6 +89,7 @@ def _asked(rows: Rows, event: AskPlaced, position: int, at: datetime) -> None:
     row = _row(rows, event, position)
     row.asking = True
     row.ask_msat, row.slots, row.ask_memory_mb = event.price_msat, event.slots, event.memory_mb
+    row.tflop_msat, row.gb_msat = event.tflop_msat, event.gb_msat
 
 
 def _unasked(rows: Rows, event: AskWithdrawn, position: int, at: datetime) -> None:
@@ -187,7 +190,7 @@ _HANDLERS: dict[type, Handler] = {
 
 class Workers:
     name: ClassVar[str] = "workers"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def fold(self, events: Sequence[Seen]) -> list[Change]:
         rows: Rows = {}

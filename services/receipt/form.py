@@ -20,6 +20,7 @@ from domain.events import (
     EscrowReserved,
     JobCompleted,
     JobPosted,
+    JobReused,
     Method,
     ResultSubmitted,
     ResultVerified,
@@ -176,8 +177,7 @@ def leaves(events: Sequence[Stored]) -> list[tuple[int, bytes]]:
 
 def original_of(job: str, events: Sequence[AnyEvent]) -> str | None:
     """The job whose results this one was given."""
-    named = (getattr(event, "original", None) for event in events if getattr(event, "job", None) == job)
-    return next((original for original in named if original), None)
+    return next((event.original for event in events if isinstance(event, JobReused) and event.job == job), None)
 
 
 def claims_of(job: str, story: Sequence[tuple[AnyEvent, Stored]]) -> Claims:

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from domain.events import AnyEvent, EscrowFunded, JobCompleted, StakeDeposited
-from domain.ids import Kind, kind_of, short_id, stream_of
+from domain.events import AnyEvent, EscrowFunded, JobCompleted, JobPosted, StakeDeposited
+from domain.ids import Kind, kind_of, program_stream, short_id, stream_of
 from services.ledger.codec import NAMES, decode_stored
 from services.ledger.proofs import Proofs, Shelves
 from services.ledger.root import SignedRoot
@@ -68,28 +68,31 @@ async def make(
 async def collect(source: Source, market: str, job: str) -> list[Stored]:
     """The job's events and those that they hang on, in order.
 
-    These are all that name the job, or the job whose results it was given; who had which role; and the deposits of the
-    accounts that were moved.
+    These are all of the job, and of the job whose results it was given; who had which role; the program's admission;
+    and the deposits of the accounts that were moved.
     """
-    found = await _naming(source, job)
+    found = await _of(source, job)
     original = form.original_of(job, _events(found))
     if original is not None:
-        found += await _naming(source, original)
+        found += await _of(source, original)
     last = max((one.position for one in found), default=0)
     for account in {one.stream for one in found}:
         deposit = _DEPOSITS.get(kind_of(account))
         if deposit is not None:
             found += await source.log.stream_named(account, NAMES[deposit])
+    for program in {event.program.address for event in _events(found) if isinstance(event, JobPosted)}:
+        found += await source.log.stream(program_stream(program))
     found += await source.log.stream(stream_of(Kind.market, short_id(market)))
     by_position = {one.position: one for one in found if one.position <= last}
     return [by_position[position] for position in sorted(by_position)]
 
 
-async def _naming(source: Source, job: str) -> list[Stored]:
+async def _of(source: Source, job: str) -> list[Stored]:
+    """The events of a job; one that names it only as another's original is none of them."""
     found: list[Stored] = []
     while page := await source.events(job, after=found[-1].position if found else 0):
         found += page
-    return found
+    return [one for one in found if getattr(decode_stored(one), "job", None) == job]
 
 
 def _events(stored: Iterable[Stored]) -> Sequence[AnyEvent]:

@@ -17,11 +17,9 @@ from domain.events import (
     StakeSlashed,
     TaskAssigned,
 )
-from domain.ids import Kind, kind_of, short_id, stream_of
-from services.audit.actors import Actors
-from services.audit.invariant import Broken, Check, Invariant
-from services.audit.money import Money
-from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
+from domain.ids import Kind, kind_of, program_stream, short_id, stream_of
+from services.audit import INVARIANTS
+from services.audit.invariant import Broken, Check
 from services.ledger.codec import decode_meta
 from services.ports import Stored
 from services.receipt import form
@@ -30,14 +28,6 @@ from services.receipt.form import ReceiptBroken
 Story = Sequence[tuple[AnyEvent, Stored]]
 #: What events that make no sense do to code which expects that they do.
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
-_INVARIANTS: Final[tuple[type[Invariant], ...]] = (
-    Money,
-    PaidForVerified,
-    BoundBeforeShown,
-    SlashedByRuling,
-    OneHolder,
-    Actors,
-)
 _ENDINGS: Final = (ResultVerified, ResultRejected, AssignmentExpired, AssignmentReturned, AssignmentFailed)
 
 
@@ -55,6 +45,8 @@ def at_home(event: Any, stream: bytes, market: str) -> bool:
             return stream == stream_of(kind, event.escrow)
         case Kind.market:
             return stream == stream_of(kind, short_id(market))
+        case Kind.program:
+            return stream == program_stream(event.program)
     return True
 
 
@@ -75,7 +67,7 @@ def check_story(market: str, job: str, story: Story) -> None:
 
 def _check_invariants(story: Story) -> None:
     routes: dict[type, list[Check]] = {}
-    invariants = [invariant() for invariant in _INVARIANTS]
+    invariants = [invariant() for invariant in INVARIANTS]
     for invariant in invariants:
         for kind, look in invariant.checks().items():
             routes.setdefault(kind, []).append(look)

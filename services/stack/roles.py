@@ -27,7 +27,7 @@ def role(name: str, called: str = "") -> Service:
         name=called or name,
         argv=(sys.executable, "-m", "services.run", name, "--name", called or name),
         stage="" if name == "market" else AROUND,
-        environment=ONE_THREAD if name == "referee" else {},
+        environment=ONE_THREAD if name in ("inspector", "referee") else {},
     )
 
 
@@ -53,4 +53,4 @@ def local_workers(count: int) -> dict[str, WorkerOptions]:
 def market_services(workers: Mapping[str, WorkerOptions] | None = None) -> tuple[Service, ...]:
     """A whole market with these workers on this machine."""
     named = (worker(name, options) for name, options in (workers or {}).items())
-    return (*map(role, ("market", "relay", "projector", "referee", "settlement")), *named)
+    return (*map(role, ("market", "relay", "projector", "inspector", "referee", "settlement")), *named)

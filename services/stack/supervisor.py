@@ -244,6 +244,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "PASAR_HOME": str(settings.home),
         "PASAR_DATABASE_URL": settings.database_url or "",
         "PASAR_NATS_URL": settings.nats_url or "",
+        "PASAR_FEE_PPM": str(settings.fee_ppm),
     }
 
 

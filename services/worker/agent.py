@@ -12,7 +12,7 @@ from contextlib import suppress
 import structlog
 
 from domain.blobs import address_of
-from domain.errors import BlobMissing, Corrupt, Refused, Unavailable
+from domain.errors import BlobMissing, Corrupt, NotYetRevealable, Refused, Unavailable
 from domain.events import FailureReason, JobPosted
 from domain.market import Command
 from domain.task import FailTask, ReturnTasks, SubmitResult, TakeTasks
@@ -20,7 +20,7 @@ from services.bus.client import Commander, RefusedByMarket
 from services.bus.commands import Lease, Reply
 from services.bus.wire import BusError
 from services.market.gateway import PARK
-from services.ports import Blobs, Opener
+from services.ports import Blobs, Opener, SystemClock
 from services.worker.executor import Executor, Failure, Success
 from services.worker.packing import Bound, Packer, Result, bind
 from services.worker.runner import Inputs, Runner
@@ -56,8 +56,8 @@ class Agent:
         lanes: int = LANES,
         substitutes: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._commander, self._blobs, self._opener = commander, blobs, opener
-        self._runner, self._packer = Runner(executor, gather_s=GATHER_S), Packer(blobs)
+        self._commander, self._executor, self._blobs, self._opener = commander, executor, blobs, opener
+        self._runner, self._packer = Runner(executor, SystemClock(), gather_s=GATHER_S), Packer(blobs)
         self._slots, self._lanes, self._substitutes = slots, lanes, substitutes or {}
         self._bound: dict[tuple[str, int], Bound] = {}
         self._in_hand: set[tuple[str, int]] = set()
@@ -71,7 +71,8 @@ class Agent:
         return self._commander.party.key
 
     def status(self) -> dict[str, object]:
-        return {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        counts = {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        return {**counts, "worker": self.key, "limits": dict(self._executor.applied)}
 
     async def run(self) -> None:
         """Work until ``stop``; then hand back what is not done."""
@@ -144,7 +145,7 @@ class Agent:
             await self._fail(terms, lease.tasks, "blob_missing")
             return []
         last: list[Success | Failure] = []
-        async for group in self._runner.outcomes(terms, inputs, lease.tasks):
+        async for group in self._runner.outcomes(terms, inputs, lease.tasks, lease.expires_at):
             if last:
                 self._spawn(self._deliver_quietly(terms, last))
             last = group
@@ -204,19 +205,25 @@ class Agent:
             await self._hand_back()
 
     async def _reveal(self, due: Sequence[tuple[str, int]]) -> None:
-        """Show results whose competitors are bound: first their blobs, then the openings."""
+        """Show results whose competitors are bound: first their blobs, then the openings.
+
+        A competitor may have left meanwhile; its replica runs again, and until then the result stays here.
+        """
         bound = [found for key in due if (found := self._bound.get(key)) is not None]
-        lost = False
+        lost, shown = len(bound) < len(due), bound
         try:
             for address, stored in {address_of(one.stored): one.stored for one in bound}.items():
                 log.debug("revealing", address=address)
                 await self._blobs.put(stored)
-            await self._submit([one.submission for one in bound], more=False)
+            reply = await self._send([one.submission for one in bound]) if bound else Reply()
+            early = {refusal.item for refusal in reply.refused if refusal.name == NotYetRevealable.__name__}
+            shown = [one for number, one in enumerate(bound) if number not in early]
+            self.done += len(bound) - len(reply.refused)
         except (*_UNKNOWN_OUTCOME, Refused) as error:
             log.info("a reveal was lost; its tasks are handed back", error=str(error) or type(error).__name__)
             lost = True
         finally:
-            self._forget(bound)
+            self._forget(shown)
         if lost:
             await self._hand_back()
 

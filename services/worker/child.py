@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import psutil
 
@@ -21,6 +21,7 @@ from services.worker.frames import Answer, BadFrame, Request
 START_S: Final = 60.0
 #: How often a running program's memory is looked at.
 WATCH_S: Final = 0.25
+_PROGRAM: Final = "services.worker.sandbox"
 _CHUNK: Final = 1 << 18
 #: The only variables of the worker's environment that a sandbox with an accelerator gets.
 _ACCELERATOR: Final = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
@@ -38,15 +39,18 @@ class Lost(Exception):
 class Child:
     """One sandbox process, leader of its own session, with a directory of its own that goes with it."""
 
+    #: How the names of such directories begin.
+    PREFIX: ClassVar = "sandbox-"
+
     def __init__(self, directory: Path, platform: Platform, threads: int | None) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="sandbox-", dir=directory))
+        self.directory = Path(tempfile.mkdtemp(prefix=self.PREFIX, dir=directory))
         self.applied: dict[str, bool] = {}
         self.used = False
         self._log = self.directory / "log"
         self._socket, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "services.worker.sandbox", str(os.getpid())],
+                [sys.executable, "-I", "-m", _PROGRAM, str(os.getpid())],
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,

@@ -1,70 +1,50 @@
-"""Runs strangers' programs in a separate, limited process that stays warm between batches.
+"""Runs strangers' programs in separate, limited processes that stay warm between batches.
 
 A result is the packed arrays that the program returned. What goes wrong is a ``Failure`` of the task, never an
-exception: the process is ended, another one started, and the rest of the batch goes on.
+exception: the process is ended, a spare takes its place, and the rest of the batch goes on.
 """
 
 import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, overload
 
 import psutil
-from msgspec import Struct
 
 from domain.errors import Corrupt
 from domain.events import FailureReason, Platform
+from services.programs.verdict import Inadmissible, Inspection
 from services.worker import frames
+from services.worker.batch import Batch, Failure, Limits, Outcome, Success
 from services.worker.child import Child, Lost
 from services.worker.confine import COMPILER_MB
-from services.worker.frames import Began, Broke, Done, Need, Refusal
+from services.worker.inspection import Fault, faulty
+from services.worker.pool import Pool
+
+__all__ = ["Executor", "Failure", "Limits", "Outcome", "Success"]
 
 #: Time to load, compile and fetch the inputs of a program, in seconds; no task's time.
 COMPILE_S: Final = 60.0
-
-
-class Limits(Struct, frozen=True):
-    """What one task may use.
-
-    Attributes:
-        wall_s: Seconds from the task before it to its result.
-        memory_mb: Memory above that of the idle sandbox and the ``COMPILER_MB`` that compiling may take.
-    """
-
-    wall_s: float = 60.0
-    memory_mb: int = 1024
-
-
-class Success(Struct, frozen=True):
-    """``result`` is ``arrays.pack`` of the outputs, computed in ``seconds``."""
-
-    task: int
-    result: bytes
-    seconds: float
-
-
-class Failure(Struct, frozen=True):
-    """``detail`` is for this machine's log only: it may quote the program or its data."""
-
-    task: int
-    reason: FailureReason
-    detail: str
-
-
-Outcome = Success | Failure
+#: Time to read a program and count its work, in seconds.
+INSPECT_S: Final = 20.0
+#: Memory to do so, above that of the idle sandbox.
+INSPECT_MB: Final = 1024
 
 
 class Executor:
-    """Owns one sandbox; one batch runs at a time, others wait.
+    """Owns a pool of sandboxes; each runs one batch at a time, others wait.
 
     Args:
-        directory: Where the sandbox gets its own temporary directory.
+        directory: Where the sandboxes get their own temporary directories.
         limits: For batches that bring none.
         threads: Threads that a program computes with; absent for one a core.
         compile_s: Time to make a program ready.
+        inspect_s: Time to inspect one.
+        size: Sandboxes that serve.
     """
 
     def __init__(
@@ -75,42 +55,54 @@ class Executor:
         platform: Platform = "cpu",
         threads: int | None = 1,
         compile_s: float = COMPILE_S,
+        inspect_s: float = INSPECT_S,
+        size: int = 1,
     ) -> None:
-        self._directory = directory
         self._limits = limits or Limits()
-        self._platform = platform
         self._threads = threads
         self._compile_s = compile_s
-        self._child: Child | None = None
-        self._lock = asyncio.Lock()
+        self._inspect_s = inspect_s
+        self.size = size
+        self._pool = Pool(directory, partial(Child, directory, platform, threads), size=size)
 
     async def __aenter__(self) -> Self:
-        self._child = self._start()  # it warms up while the caller looks for work
+        self._pool.open()  # they warm up while the caller looks for work
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._end()
+        await self._pool.close()
 
     @property
     def applied(self) -> Mapping[str, bool]:
-        """Which limits the system granted to the sandbox; empty until it is warm."""
-        return self._child.applied if self._child else {}
+        """Which limits the system granted to the sandboxes; empty until one is warm."""
+        return next((child.applied for child in self._pool.children if child.applied), {})
 
     @property
     def pid(self) -> int | None:
-        """Process id of the sandbox, if there is one."""
-        return self._child.pid if self._child else None
+        """Process id of the first sandbox that serves, if there is one."""
+        return next((child.pid for child in self._pool.children), None)
+
+    @property
+    def spare_pid(self) -> int | None:
+        """Process id of the sandbox that stands by, if there is one."""
+        return self._pool.spare.pid if self._pool.spare else None
 
     async def warm(self) -> None:
-        """Wait until the sandbox can run programs.
+        """Wait until the sandboxes can run programs.
 
         Raises:
-            Corrupt: It does not start on this machine.
+            Corrupt: They do not start on this machine.
         """
-        async with self._lock:
-            await self._ready()
+        await self._pool.warm()
+
+    def stand_by(self) -> None:
+        """Keep one more sandbox warm from now on, so that the next loss costs no start of jax.
+
+        It takes as much memory as one that serves, and two seconds of a processor at each start: not while measuring.
+        """
+        self._pool.stand_by()
 
     async def export(self, kernel: str) -> bytes:
         """Let the sandbox export a probe program, so that this process needs no jax.
@@ -118,17 +110,53 @@ class Executor:
         Raises:
             Corrupt: There is no such probe, or no sandbox.
         """
-        async with self._lock:
-            child = await self._ready()
+        async with self._pool.seat() as seat:
+            child = await seat.ready()
             try:
                 await child.send(frames.Export(kernel))
                 (answer,) = await child.receive(self._compile_s)
             except BaseException:
-                await self._end()
+                await seat.end()
                 raise
             if not isinstance(answer, frames.Exported):
                 raise Corrupt(f"the sandbox cannot export {kernel}: {answer}")
             return answer.program
+
+    async def inspect(self, program: bytes) -> Inspection:
+        """Whether ``program`` may run, and what one run of it takes, found in a sandbox and without compiling it.
+
+        Raises:
+            Inadmissible: It may not; also when looking takes too long (``timeout``), too much memory (``memory``) or
+                ends the sandbox (``crash``).
+            Corrupt: The sandbox does not start on this machine.
+        """
+        async with self._pool.seat() as seat:
+            while True:
+                child = await seat.ready()
+                fresh, child.used = not child.used, True
+                try:
+                    answer = await self._inspect(child, program)
+                except Lost as lost:
+                    await seat.end()
+                    if lost.reason == "crash" and not fresh:
+                        continue  # an earlier program may have done it: this one is blamed for a process of its own
+                    raise faulty(_fault(lost.reason)) from lost
+                except BaseException:
+                    await seat.end()
+                    raise
+                if isinstance(answer, frames.Inspected):
+                    return answer.inspection
+                raise Inadmissible(answer.reason, answer.detail)
+
+    async def _inspect(self, child: Child, program: bytes) -> frames.Inspected | frames.Rejection:
+        deadline = asyncio.get_running_loop().time() + self._inspect_s
+        cpu_s = int(self._inspect_s * (psutil.cpu_count() or 1)) + 1
+        await child.send(frames.Inspect(_address(program), INSPECT_MB, cpu_s), frames.Load(_address(program), program))
+        left_s = deadline - asyncio.get_running_loop().time()
+        (answer,) = await child.receive(left_s, INSPECT_MB + COMPILER_MB)
+        if not isinstance(answer, frames.Inspected | frames.Rejection):
+            raise Lost("crash", f"the sandbox answered out of turn: {type(answer).__name__}")
+        return answer
 
     async def run(
         self,
@@ -137,6 +165,8 @@ class Executor:
         mapped: bytes | None,
         tasks: Sequence[int],
         limits: Limits | None = None,
+        *,
+        ends: Mapping[int, float] | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run ``program`` on each of ``tasks``, and yield their outcomes in order, each as it is known.
 
@@ -147,20 +177,22 @@ class Executor:
             shared: Packed arrays for every task.
             mapped: Packed arrays whose leading axis is the task index.
             limits: For each task; those of the executor if absent.
+            ends: Event-loop time at which a task's assignment ends: it is not begun then, and not finished.
         Raises:
             Corrupt: The sandbox does not start on this machine.
         """
-        bounds = limits or self._limits
+        bounds, ends = limits or self._limits, ends or {}
         blobs = {_address(blob): blob for blob in (program, shared, mapped) if blob is not None}
         left, doomed = deque(tasks), dict[int, Failure]()
-        async with self._lock:
+        async with self._pool.seat(_address(program)) as seat:
             while left:
+                doomed |= _expired(left, ends)
                 if left[0] in doomed:
                     yield doomed[left.popleft()]
                     continue
-                child = await self._ready()
+                child = await seat.ready()
                 part = tuple(left)[: next((at for at, task in enumerate(left) if task in doomed), len(left))]
-                batch = _Batch(child, blobs, part, bounds, self._compile_s)
+                batch = Batch(child, blobs, part, bounds, ends, self._compile_s)
                 try:
                     await child.send(_request(program, shared, mapped, part, bounds, self._compile_s, self._threads))
                     while batch.left:
@@ -171,105 +203,19 @@ class Executor:
                     doomed |= batch.lost(lost)
                 finally:
                     if not batch.ended:
-                        await self._end()
-
-    def _start(self) -> Child:
-        return Child(self._directory, self._platform, self._threads)
-
-    async def _ready(self) -> Child:
-        if self._child is not None and not self._child.alive:
-            await self._end()
-        if self._child is None:
-            self._child = self._start()
-        try:
-            await self._child.ready()
-        except Lost as lost:
-            await self._end()
-            raise Corrupt(f"the sandbox does not start: {lost.detail}") from lost
-        except BaseException:
-            await self._end()
-            raise
-        return self._child
-
-    async def _end(self) -> None:
-        if self._child is not None:
-            child, self._child = self._child, None
-            child.kill()
-            await child.bury()
+                        await seat.end()
 
 
-class _Batch:
-    """Tasks that one sandbox is asked to run; ``left`` are those whose outcome is not known yet."""
+def _expired(tasks: Sequence[int], ends: Mapping[int, float]) -> dict[int, Failure]:
+    if not ends:
+        return {}
+    now = asyncio.get_running_loop().time()
+    over = (task for task in tasks if ends.get(task, now + 1) <= now)
+    return {task: Failure(task, "timeout", "its assignment ended before it began") for task in over}
 
-    def __init__(
-        self, child: Child, blobs: Mapping[bytes, bytes], tasks: Sequence[int], limits: Limits, compile_s: float
-    ) -> None:
-        self.left = deque(tasks)
-        self.ended = False
-        self._tasks = tasks
-        self._child = child
-        self._blobs = blobs
-        self._limits = limits
-        self._compile_s = compile_s
-        self._answered = False
-        self._began = False
-        self._fresh = not child.used
-        child.used = True
 
-    async def outcomes(self) -> list[Outcome]:
-        """The next outcomes; none while the program is made ready.
-
-        Raises:
-            Lost: The sandbox is.
-        """
-        wait_s = self._limits.wall_s if self._began else self._compile_s
-        memory_mb = self._limits.memory_mb + COMPILER_MB
-        outcomes: list[Outcome] = []
-        for answer in await self._child.receive(wait_s, memory_mb):
-            self._answered = True
-            match answer:
-                case Done() if self._began:
-                    self._take(answer.task)
-                    outcomes.append(Success(answer.task, answer.result, answer.seconds))
-                case Broke() if self._began:
-                    self._take(answer.task)
-                    outcomes.append(Failure(answer.task, answer.reason, answer.detail))
-                case Began():
-                    self._began = True
-                case Need() if self._blobs.keys() >= set(answer.addresses):
-                    loads = [frames.Load(address, self._blobs[address]) for address in answer.addresses]
-                    await self._child.send(*loads)
-                case Refusal():
-                    outcomes += self._fail_all(answer.reason, answer.detail)
-                case _:
-                    raise Lost("crash", f"the sandbox answered out of turn: {type(answer).__name__}")
-        self.ended = not self.left
-        return outcomes
-
-    def lost(self, lost: Lost) -> dict[int, Failure]:
-        """What the loss of the sandbox means: one task failed or, before the first one began, all of them.
-
-        Tasks before the failed one whose results were still under way are not named: they run again.
-        """
-        if self._began:
-            number = self._child.progress()
-            task = self._tasks[number] if number < len(self._tasks) else self.left[0]
-            blamed = [task if task in self.left else self.left[0]]
-        elif lost.reason == "crash" and not self._answered and not self._fresh:
-            blamed = []  # it died between two batches, which is not this one's doing
-        else:
-            blamed = list(self.left)
-        return {task: Failure(task, lost.reason, lost.detail) for task in blamed}
-
-    def _take(self, task: int) -> None:
-        if not self.left or self.left[0] != task:
-            raise Lost("crash", "the sandbox answered out of turn")
-        self.left.popleft()
-
-    def _fail_all(self, reason: FailureReason, detail: str) -> list[Outcome]:
-        failed: list[Outcome] = [Failure(task, reason, detail) for task in self.left]
-        self.left.clear()
-        return failed
+def _fault(reason: FailureReason) -> Fault:
+    return reason if reason == "timeout" or reason == "memory" else "crash"
 
 
 @overload

@@ -1,17 +1,19 @@
 """What the worker and its sandbox say to each other: msgpack messages, each behind its length, over one socket.
 
-worker -> sandbox   Run, then a Load for each blob that it lacks; Export
+worker -> sandbox   Run, then a Load for each blob that it lacks; Inspect and a Load; Export
 sandbox -> worker   Ready once; for a Run: Need or nothing, Began, a Done or Broke for each task in order; or Refusal
+                    for an Inspect: Inspected or Rejection; for an Export: Exported
 """
 
 from struct import Struct as Layout
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
+from services.programs.verdict import Inspection, Reason
 
 #: The largest message: a blob and what is said around it.
 FRAME_BYTES_MAX: Final = BLOB_BYTES_MAX + (1 << 20)
@@ -46,6 +48,14 @@ class Run(Struct, frozen=True, tag=True, array_like=True):
 class Load(Struct, frozen=True, tag=True, array_like=True):
     address: bytes
     blob: bytes
+
+
+class Inspect(Struct, frozen=True, tag=True, array_like=True):
+    """Look into the program that follows; limits as in ``Run``."""
+
+    program: bytes
+    memory_mb: int
+    cpu_s: int
 
 
 class Export(Struct, frozen=True, tag=True, array_like=True):
@@ -91,12 +101,23 @@ class Refusal(Struct, frozen=True, tag=True, array_like=True):
     detail: str
 
 
+class Inspected(Struct, frozen=True, tag=True, array_like=True):
+    inspection: Inspection
+
+
+class Rejection(Struct, frozen=True, tag=True, array_like=True):
+    """No worker runs the program."""
+
+    reason: Reason
+    detail: Annotated[str, Meta(max_length=DETAIL_MAX)]
+
+
 class Exported(Struct, frozen=True, tag=True, array_like=True):
     program: bytes
 
 
-Request = Run | Load | Export
-Answer = Ready | Need | Began | Done | Broke | Refusal | Exported
+Request = Run | Load | Inspect | Export
+Answer = Ready | Need | Began | Done | Broke | Refusal | Inspected | Rejection | Exported
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

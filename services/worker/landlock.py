@@ -17,12 +17,14 @@ from typing import Final
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH: Final = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-#: Every right of the first version of the interface, Linux 5.13.
-_ALL: Final = (1 << 13) - 1
+#: Number of rights that each version of the interface knows, from Linux 5.13 on: moving files between directories,
+#: shortening them and commands to devices came later.
+_RIGHTS: Final = (13, 14, 15, 15, 16)
+_VERSION_FLAG: Final = 1
 _READ: Final = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE
 #: What Python, jax and the C library read at run time.
-_SYSTEM: Final = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/opt")
+_SYSTEM: Final = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/proc", "/sys", "/opt")
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
@@ -34,13 +36,17 @@ def keep_to(directory: str) -> bool:
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if libc is None:
         return False
-    handled = ctypes.create_string_buffer(struct.pack("=Q", _ALL))
+    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)
+    if version < 1:
+        return False
+    every = (1 << _RIGHTS[min(version, len(_RIGHTS)) - 1]) - 1
+    handled = ctypes.create_string_buffer(struct.pack("=Q", every))
     ruleset = libc.syscall(_CREATE_RULESET, handled, ctypes.c_size_t(8), 0)
     if ruleset < 0:
         return False
     try:
         rules = [(path, _READ) for path in _programs()] + [(path, _READ | _WRITE_FILE) for path in _DEVICES]
-        granted = all(_allow(libc, ruleset, path, rights) for path, rights in [*rules, (directory, _ALL)])
+        granted = all(_allow(libc, ruleset, path, rights) for path, rights in [*rules, (directory, every)])
         return granted and libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
     finally:
         os.close(ruleset)

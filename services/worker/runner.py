@@ -1,15 +1,17 @@
 """Leases on their way through the executor: those of one job that wait together run as one batch.
 
-The sandbox runs one batch at a time. A worker that takes single tasks over many lanes pays the way there and back once
+A sandbox runs one batch at a time. A worker that takes single tasks over many lanes pays the way there and back once
 for all that queued up meanwhile, and what comes out together is packed together.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import NamedTuple
 
 from domain.events import JobPosted
+from services.ports import Clock
 from services.worker.executor import Executor, Failure, Limits, Success
 
 #: The most tasks in one batch.
@@ -29,30 +31,38 @@ class _Waiting(NamedTuple):
     terms: JobPosted
     inputs: Inputs
     tasks: list[int]
+    expires_at: datetime
     outcomes: "asyncio.Queue[Outcomes | None]"
 
 
 class Runner:
     """Feeds one executor. ``run`` the loop in a task; ``outcomes`` is what the lanes use."""
 
-    def __init__(self, executor: Executor, *, gather_s: float) -> None:
+    def __init__(self, executor: Executor, clock: Clock, *, gather_s: float) -> None:
         """Args:
         gather_s: What finishes within this time is handed over together, in seconds.
         """
-        self._executor, self._gather_s = executor, gather_s
+        self._executor, self._clock, self._gather_s = executor, clock, gather_s
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
 
-    async def outcomes(self, terms: JobPosted, inputs: Inputs, tasks: list[int]) -> AsyncIterator[Outcomes]:
-        """Outcomes of these tasks, in groups as they finish."""
-        waiting = _Waiting(terms, inputs, tasks, asyncio.Queue())
+    async def outcomes(
+        self, terms: JobPosted, inputs: Inputs, tasks: list[int], expires_at: datetime
+    ) -> AsyncIterator[Outcomes]:
+        """Outcomes of these tasks, in groups as they finish; what is not done at ``expires_at`` has failed."""
+        waiting = _Waiting(terms, inputs, tasks, expires_at, asyncio.Queue())
         self._waiting.append(waiting)
         self._wake.set()
         while (group := await waiting.outcomes.get()) is not None:
             yield group
 
     async def run(self) -> None:
-        """Run batches for ever."""
+        """Run batches for ever, as many at a time as the executor has sandboxes."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._executor.size):
+                group.create_task(self._serve())
+
+    async def _serve(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -84,15 +94,18 @@ class Runner:
         owner = {index: waiting for waiting in batch for index in waiting.tasks}
         limits = Limits(wall_s=terms.timeout_s, memory_mb=terms.memory_mb)
         clock = asyncio.get_running_loop().time
+        now, left = clock(), [(one, (one.expires_at - self._clock.now()).total_seconds()) for one in batch]
+        ends = {index: now + left_s for one, left_s in left for index in one.tasks}
         groups: dict[int, Outcomes] = {}
         began = clock()
-        async for outcome in self._executor.run(*inputs, list(owner), limits):
+        async for outcome in self._executor.run(*inputs, list(owner), limits, ends=ends):
             if groups and clock() - began > self._gather_s:
                 self._hand_over(groups, owner)
             if not groups:
                 began = clock()
             groups.setdefault(id(owner[outcome.task]), []).append(outcome)
         self._hand_over(groups, owner)
+        self._executor.stand_by()
 
     def _hand_over(self, groups: dict[int, Outcomes], owner: dict[int, _Waiting]) -> None:
         for group in groups.values():

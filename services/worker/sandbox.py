@@ -7,22 +7,29 @@ import os
 import socket
 import sys
 
-from services.worker import confine, frames
+from services.worker import confine, frames, seccomp
 
 
 def main() -> None:
-    """Confine this process while it has one thread, since namespace and capabilities are a thread's own; then serve."""
+    """Confine this process while it has one thread, since namespace and capabilities are a thread's own; then serve.
+
+    Limits that warming up would break come after it.
+    """
     applied = confine.confine(int(sys.argv[1]))
     channel = _channel()
 
     from services.worker import serving  # numpy and jax start threads when they are imported
 
     serving.warm_up()
-    idle_bytes = confine.address_space() if os.environ.get("JAX_PLATFORMS") == "cpu" else 0
+    plain = os.environ.get("JAX_PLATFORMS") == "cpu"
+    idle_bytes = confine.address_space() if plain else 0
+    sandbox = serving.Sandbox(channel, idle_bytes)
     applied["memory"] = idle_bytes > 0 and confine.limit_memory(idle_bytes + (confine.COMPILER_MB << 20))
     applied["processor"] = confine.limit_processor(serving.IDLE_CPU_S)
+    # Not where the driver of an accelerator starts programs, opens files and makes connections of its own.
+    applied["system_calls"] = plain and seccomp.refuse_calls()
     channel.sendall(frames.frame(frames.Ready(applied)))
-    serving.Sandbox(channel, idle_bytes).serve()
+    sandbox.serve()
 
 
 def _channel() -> socket.socket:

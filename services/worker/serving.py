@@ -14,8 +14,24 @@ import numpy as np
 from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
 from services.arrays import BadArrays, pack, unpack
+from services.programs import admission
+from services.programs.verdict import Inadmissible, Inspection
 from services.worker import confine, frames
-from services.worker.frames import Began, Broke, Done, Export, Exported, Load, Need, Refusal, Run
+from services.worker.frames import (
+    Began,
+    Broke,
+    Done,
+    Export,
+    Exported,
+    Inspect,
+    Inspected,
+    Load,
+    Need,
+    Refusal,
+    Rejection,
+    Run,
+)
+from services.worker.inspection import faulty
 
 #: Programs and sets of inputs that are kept ready.
 PROGRAMS_MAX: Final = 16
@@ -65,7 +81,7 @@ class Program:
     def __init__(self, blob: bytes) -> None:
         import jax
 
-        from services.program import load
+        from services.programs.export import load
 
         try:
             exported = load(blob)
@@ -114,6 +130,8 @@ class Sandbox:
             try:
                 if isinstance(message, Run):
                     self._run(message)
+                elif isinstance(message, Inspect):
+                    self._inspect(message)
                 elif isinstance(message, Export):
                     self._send(Exported(_export(message.kernel)))
                 else:
@@ -124,10 +142,7 @@ class Sandbox:
     def _run(self, run: Run) -> None:
         clock = time.perf_counter
         began = clock()
-        if self._idle_bytes:
-            allowance = (run.memory_mb + confine.COMPILER_MB) << 20
-            confine.limit_memory(self._idle_bytes + allowance)
-        confine.limit_processor(run.cpu_s)
+        self._limit(run.memory_mb, run.cpu_s)
         program, shared, mapped = self._prepare(run)
         self._send(Began(clock() - began))
         held, flushed = bytearray(), clock()
@@ -145,12 +160,30 @@ class Sandbox:
                 held, flushed = bytearray(), clock()
         self._channel.sendall(held)
 
+    def _inspect(self, message: Inspect) -> None:
+        self._limit(message.memory_mb, message.cpu_s)
+        program = self._load(message.program)
+        try:
+            self._send(Inspected(_inspect(program)))
+        except Inadmissible as error:
+            self._send(Rejection(error.reason, error.detail[: frames.DETAIL_MAX]))
+
+    def _limit(self, memory_mb: int, cpu_s: int) -> None:
+        if self._idle_bytes:
+            confine.limit_memory(self._idle_bytes + ((memory_mb + confine.COMPILER_MB) << 20))
+        confine.limit_processor(cpu_s)
+
     def _prepare(self, run: Run) -> tuple[Program, dict[str, Any], dict[str, Any]]:
         """Program and inputs, compiled, in memory and fit for each other; what is missing is asked for."""
         blobs = self._fetch(run)
         program = self._programs.recall(run.program)
         if program is None:
-            program = self._programs.keep(run.program, Program(blobs[run.program]))
+            blob = blobs[run.program]
+            try:
+                _inspect(blob)
+            except Inadmissible as error:
+                raise Unfit("inadmissible", str(error)) from error
+            program = self._programs.keep(run.program, Program(blob))
         shared, mapped = self._arrays(run.shared, blobs), self._arrays(run.mapped, blobs)
         last = max(run.tasks)
         for name, array in mapped.items():
@@ -176,13 +209,13 @@ class Sandbox:
         missing = tuple(dict.fromkeys(wanted))
         if missing:
             self._send(Need(missing))
-        blobs = {}
-        for address in missing:
-            load = self._receive()
-            if not isinstance(load, Load) or hashlib.sha256(load.blob).digest() != address:
-                raise frames.BadFrame("another blob than asked for")
-            blobs[address] = load.blob
-        return blobs
+        return {address: self._load(address) for address in missing}
+
+    def _load(self, address: bytes) -> bytes:
+        load = self._receive()
+        if not isinstance(load, Load) or hashlib.sha256(load.blob).digest() != address:
+            raise frames.BadFrame("another blob than asked for")
+        return load.blob
 
     def _receive(self) -> frames.Request | None:
         head = self._reader.read(frames.LENGTH.size)
@@ -193,6 +226,18 @@ class Sandbox:
 
     def _send(self, answer: frames.Answer) -> None:
         self._channel.sendall(frames.frame(answer))
+
+
+def _inspect(program: bytes) -> Inspection:
+    """Raises:
+    Inadmissible: The program may not run; what goes wrong while looking into it counts as such.
+    """
+    try:
+        return admission.inspect(program)
+    except Inadmissible:
+        raise
+    except Exception as error:  # a stranger's bytes may reach what nobody thought of
+        raise faulty("memory" if _reason(error, "crash") == "memory" else "crash") from error
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +257,7 @@ def _export(kernel: str) -> bytes:
     import jax.numpy as jnp
 
     from domain.kernels import probe
-    from services.program import export_program
+    from services.programs.export import export_program
 
     kernels = {"products": probe.products, "copies": probe.copies}
     if kernel not in kernels:
@@ -232,7 +277,7 @@ def warm_up() -> None:
     """Load all that a program may need, so that its first task finds jax ready and no limit in the way."""
     import jax
 
-    from services.program import export_program
+    from services.programs.export import export_program
 
     jax.config.update("jax_enable_x64", True)  # a program's types are its own; without this its float64 inputs shrink
     one = {"x": np.float32(1)}

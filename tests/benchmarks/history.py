@@ -19,7 +19,7 @@ def plain_history(tasks: int, *, lease: int = 64, job_tasks: int = 10_000) -> li
     result = blobs.blob_ref(b"result", "1" * 32)
     for start in range(0, tasks, job_tasks):
         size = min(job_tasks, tasks - start)
-        posted = job.PostJob(escrow_id(client), BLOB, size, 5, game.now + timedelta(days=1), "0" * 64, stake_msat=10)
+        posted = job.PostJob(escrow_id(client), BLOB, size, 5, game.now + timedelta(days=1), stake_msat=10)
         job_id = game.do(posted, client)[0].event.job  # type: ignore[union-attr]
         leases = [range(first, min(first + lease, size)) for first in range(0, size, lease)]
         for number in range(0, len(leases), 4):

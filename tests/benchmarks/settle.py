@@ -119,7 +119,7 @@ class Bench:
 async def run(workers: Mapping[str, WorkerOptions], measure: Any) -> Any:
     """Start a market with these workers and measure on it."""
     from domain.kernels import trivial
-    from services.program import export_program
+    from services.programs.export import export_program
 
     program = await asyncio.to_thread(export_program, trivial.square_plus_one, None, {"x": np.float32(0)}, ("cpu",))
     with tempfile.TemporaryDirectory(prefix="pasar-bench-") as home:

@@ -41,7 +41,7 @@ def market() -> Iterator[Pasar]:
 def program(market: Pasar) -> Path:
     """A trivial program as a client exports it, with an argument for each of its tasks beside it."""
     from domain.kernels.trivial import square_plus_one
-    from services.program import export_program
+    from services.programs.export import export_program
 
     columns = {"x": np.arange(TASKS, dtype=np.float32)}
     file = market.home / "square.program"

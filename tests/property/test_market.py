@@ -15,7 +15,7 @@ def msat_everywhere(game: Simulation) -> int:
     for stake in stakes:
         assert game.world.holding(stake.worker).locked_msat <= stake.held_msat
         assert game.world.holding(stake.worker).locked_msat >= 0
-    inside = sum(a.free_msat + a.reserved_msat + a.released_msat + a.refunded_msat for a in escrows)
+    inside = sum(a.free_msat + a.reserved_msat + a.released_msat + a.charged_msat + a.refunded_msat for a in escrows)
     return inside + sum(s.held_msat + s.slashed_msat + s.withdrawn_msat for s in stakes)
 
 

@@ -23,7 +23,7 @@ from services.config import Settings
 from services.ledger import codec
 from services.ledger.reader import LogReader
 from services.ports import Stored
-from services.program import export_program
+from services.programs.export import export_program
 from services.stack import roles
 from services.stack.supervisor import Stack
 from services.worker.options import WorkerOptions

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from domain.kernels import digits, mlp, trivial
 from services import arrays
-from services.program import export_program
+from services.programs.export import export_program
 from services.referee.replay import agrees, distance
 from services.worker import device
 from services.worker.executor import Executor, Failure, Limits, Success

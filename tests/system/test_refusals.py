@@ -30,7 +30,7 @@ from services.ports import SystemClock
 from services.settlement.faucet import draw
 from services.stack import roles
 from services.stack.supervisor import Stack
-from tests.spec import PROGRAM
+from tests.spec import PROGRAM, admission
 from tests.system.embedded import eventually
 from tests.system.market import assert_consistent, back, facts, head, kill, ready, until
 
@@ -77,7 +77,6 @@ class World:
             "tasks": 4,
             "price_msat": 1_000,
             "expires_at": CLOCK.now() + timedelta(hours=1),
-            "work_key": "0" * 64,
             "timeout_s": 1,
         }
         return PostJob(**{**usual, **terms})
@@ -121,7 +120,9 @@ async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worl
     home = tmp_path_factory.mktemp("refusals")
     async with Stack(Settings(home=home), list(map(roles.role, SERVICES))) as stack:
         link = await bootstrap.wires(stack.settings, "party", "test")()
-        yield World(stack, link)
+        world = World(stack, link)
+        assert (await world.send("inspector", admission(PROGRAM.address))).refused == []
+        yield world
         link.close()
         await assert_consistent(stack.settings)
 

@@ -13,7 +13,8 @@ from services.ledger.codec import CLASSES, EVENTS, NAMES, Meta, decode, decode_m
 from services.ports import Stored
 from tests.golden.generate import FOLDER, example
 
-GOLDEN = sorted(FOLDER.glob("*.json"))
+#: Those in ``older`` lack fields that came later.
+GOLDEN = sorted(FOLDER.rglob("*.json"))
 META = Meta("U" + "A" * 55, "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
 

@@ -103,7 +103,7 @@ def changed(command: Any, **fields: Any) -> dict[str, Any]:
     "item",
     [
         changed(a_job(), escrow="x" * 24),
-        changed(a_job(), work_key="G" * 64),
+        changed(a_job(), budget_msat=-1),
         changed(a_job(), program=changed(PROGRAM, address="sha256:" + "*" * 64)),
         changed(a_job(), program=changed(PROGRAM, address="sha256:" + "../" * 21 + "x")),
         changed(a_job(), mapped=changed(PROGRAM, address="x\r\nPUB pasar.head 0\r\n\r\n" + "0" * 48)),

@@ -44,7 +44,7 @@ def test_what_the_market_answers_is_heard_by_the_market_alone(subject: str) -> N
 
 
 def test_signed_root_is_for_everybody_who_reads_or_acts() -> None:
-    assert who_may_publish("pasar.log.root") == {"public", "reader", "party", "settlement"}
+    assert who_may_publish("pasar.log.root") == {"public", "reader", "party", "inspector", "settlement"}
 
 
 def test_no_role_hears_another_ones_replies() -> None:

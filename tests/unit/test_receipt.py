@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from domain.blobs import blob_ref
-from domain.events import ResultCommitted
+from domain.events import JobReused, ResultCommitted
 from services.ledger import codec
 from services.ledger.root import sign_root
 from services.ports import Stored
@@ -54,16 +54,28 @@ async def test_receipt_of_every_job_holds() -> None:
 
 
 async def test_receipt_tells_all_that_the_log_knows_of_its_job(receipt: Receipt) -> None:
-    known = {stored.position for stored in RECORDS if JOB.encode() in stored.data}
+    known = {stored.position for stored in RECORDS if f'"job":"{JOB}"'.encode() in stored.data}
     told = {event.position for event in receipt.events}
     names = {event.name for event in receipt.events}
     assert known <= told
-    assert {"RoleGranted.v1", "EscrowFunded.v1", "DisputeRuled.v1", "ResultRejected.v1"} <= names
+    assert {"RoleGranted.v1", "ProgramAdmitted.v1", "EscrowFunded.v1", "DisputeRuled.v1", "ResultRejected.v1"} <= names
     claims = verify(form.encode(receipt)).claims
     assert claims.reserved_msat == claims.paid_msat + claims.charged_msat + claims.freed_msat
     assert {settled.task for settled in claims.results} <= set(range(claims.tasks))
     for event in receipt.events:
         assert event.stored == RECORDS[event.position - 1]
+
+
+async def test_receipt_of_a_job_that_was_given_earlier_results_tells_how_those_were_verified() -> None:
+    events = [codec.decode_stored(stored) for stored in RECORDS]
+    reused = next(event for event in events if isinstance(event, JobReused))
+    given = await receipt_of(RECORDS, reused.job)
+    claims = verify(form.encode(given)).claims
+    assert claims.original == reused.original
+    original = await receipt_of(RECORDS, reused.original)
+    assert claims.results == original.claims.results
+    assert {event.position for event in original.events} <= {event.position for event in given.events}
+    assert (claims.paid_msat, claims.charged_msat) == (0, claims.reserved_msat)
 
 
 async def test_no_byte_of_a_receipt_can_be_changed(receipt: Receipt) -> None:

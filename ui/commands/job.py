@@ -72,7 +72,7 @@ def post(
     """Buy runs of a program.
 
     Each task is paid from the client's escrow when its result is verified. The program is what
-    services.program.export_program makes of a JAX function of (shared, row).
+    services.programs.export.export_program makes of a JAX function of (shared, row).
 
     Examples:
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from services.stack.state import StackState
     from services.stack.status import ServiceReport
 
-#: What a service reports and the table has a column for, or the projector says for machines.
-_SHOWN_ELSEWHERE = ("position", "projections", "head", "last_loop_at")
+#: What a service reports and the table has a column for, `pasar worker status` shows, or is said for machines.
+_SHOWN_ELSEWHERE = ("position", "projections", "head", "last_loop_at", "worker", "limits")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,6 +7,7 @@ import typer
 from ui import sentences
 from ui.commands.running import attached, run, shown
 from ui.format import AsJson, columns, count, parse_msat, print_json, sat, say, short
+from ui.limits import lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,17 +96,21 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def status(worker: WorkerName, as_json: AsJson = False) -> None:
-    """Show one worker: what it is, what it did, what it has at stake.
+    """Show one worker: what it is, what it did, what it has at stake, and if it runs, which limits hold its sandbox.
 
     Examples:
 
       pasar worker status worker-1
 
+      pasar worker status worker-1 --json | jq .limits
+
       pasar worker status UABC --json | jq .earned_msat
     """
     found, names = _find(worker)
+    limits = _limits(found.worker)
     if as_json:
-        print_json({"sentence": sentences.of_worker(found), "name": names.get(found.worker), "worker": found})
+        told = {"sentence": sentences.of_worker(found), "name": names.get(found.worker), "worker": found}
+        print_json({**told, "limits": limits})
         return
     print(f"{found.worker}" + (f", called {names[found.worker]} here" if found.worker in names else ""))
     print(sentences.of_worker(found))
@@ -119,6 +124,11 @@ def status(worker: WorkerName, as_json: AsJson = False) -> None:
         "stake": f"{sat(found.stake_msat)}, {sat(found.slashed_msat)} lost",
     }.items():
         print(f"  {what:<9} {said}")
+    if limits is None:
+        print("  sandbox   its process does not answer now, so nobody can say which limits hold")
+    else:
+        print("  sandbox   its limits:")
+        print("\n".join(lines(limits)))
 
 
 @app.command()
@@ -176,23 +186,7 @@ def check(as_json: AsJson = False) -> None:
     print(f"jax       {found['jax_version']}")
     print(f"speed     {_speed(*speed)} on one core")
     print("sandbox   it starts and runs programs; its limits:")
-    for name, granted in limits.items():
-        print(f"  {'granted' if granted else 'MISSING':<8} {name.replace('_', ' '):<18} {_LIMITS[name]}")
-    if not all(limits.values()):
-        print("What is missing the system does not grant here: run only programs of clients that you trust.")
-
-
-_LIMITS = {
-    "files": "a program opens few files",
-    "file_size": "and writes only small ones",
-    "core": "a crash leaves no memory image behind",
-    "network": "a program reaches no network",
-    "capabilities": "a program has no privileges of the system",
-    "no_new_privileges": "and cannot gain any",
-    "dies_with_worker": "the sandbox ends when the worker does",
-    "memory": "a program cannot take more memory than its job says",
-    "processor": "nor more time of the processor",
-}
+    print("\n".join(lines(limits)))
 
 
 async def _try_sandbox() -> "tuple[dict[str, bool], tuple[int, int]]":
@@ -214,6 +208,16 @@ def _find(text: str) -> "tuple[Worker, Mapping[str, str]]":
 
     settings = attached()
     return ask(lambda reader: find_worker(reader, settings, text)), known(settings)
+
+
+def _limits(worker: str) -> "dict[str, bool] | None":
+    """Which limits hold the sandbox of this worker, as its process says; absent if none answers."""
+    from services.stack.status import ask_services
+
+    for service in run(ask_services(attached())):
+        if service.data.get("worker") == worker:
+            return dict(service.data.get("limits", {}))
+    return None
 
 
 def _order(text: str, command: "Command", as_json: bool) -> None:

@@ -21,6 +21,9 @@ SELECT * FROM read.escrows ORDER BY escrow
 -- name: escrows_starting
 SELECT * FROM read.escrows WHERE escrow >= $1 AND starts_with(escrow, $1) ORDER BY escrow LIMIT 2
 
+-- name: programs_starting
+SELECT * FROM read.programs WHERE starts_with(program, $1) ORDER BY program LIMIT 2
+
 -- name: positions_of
 -- posting lists of one key do not overlap: the one that holds the first wanted position is the last to begin before it
 SELECT position FROM read.event_index, unnest(positions) AS position

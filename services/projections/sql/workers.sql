@@ -10,6 +10,8 @@ CREATE TABLE {schema}.workers (
   ask_msat       bigint,
   slots          bigint,
   ask_memory_mb  bigint,
+  tflop_msat     bigint,
+  gb_msat        bigint,
   flops_per_s    bigint,
   bytes_per_s    bigint,
   registered_at  timestamptz,
@@ -31,10 +33,10 @@ CREATE TABLE {schema}.workers (
 -- name: upsert
 INSERT INTO {schema}.workers AS t
 SELECT * FROM unnest(
-  $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::boolean[], $8::bigint[], $9::bigint[],
-  $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::bigint[], $15::bigint[], $16::bigint[],
-  $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[],
-  $24::bigint[], $25::bigint[], $26::bigint[])
+  $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::boolean[], $8::bigint[],
+  $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::timestamptz[],
+  $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
+  $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[])
 ON CONFLICT (worker) DO UPDATE SET
   state = coalesce(excluded.state, t.state),
   platform = coalesce(excluded.platform, t.platform),
@@ -45,6 +47,8 @@ ON CONFLICT (worker) DO UPDATE SET
   ask_msat = coalesce(excluded.ask_msat, t.ask_msat),
   slots = coalesce(excluded.slots, t.slots),
   ask_memory_mb = coalesce(excluded.ask_memory_mb, t.ask_memory_mb),
+  tflop_msat = coalesce(excluded.tflop_msat, t.tflop_msat),
+  gb_msat = coalesce(excluded.gb_msat, t.gb_msat),
   flops_per_s = coalesce(excluded.flops_per_s, t.flops_per_s),
   bytes_per_s = coalesce(excluded.bytes_per_s, t.bytes_per_s),
   registered_at = coalesce(excluded.registered_at, t.registered_at),

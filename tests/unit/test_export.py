@@ -3,15 +3,14 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from services import program
+from services.programs import export
 
 SOURCE = """
 import sys
 import numpy as np
-from services.program import export_program
+from services.programs.export import export_program
 
 def {name}(shared, row):
     return {{"y": shared["w"] @ row["x"]}}
@@ -31,26 +30,21 @@ def test_program_has_the_same_bytes_in_every_process_and_at_every_path(tmp_path)
     assert str(tmp_path).encode() not in programs.pop()
 
 
-def test_export_refuses_a_function_that_returns_no_named_arrays():
-    with pytest.raises(TypeError, match="by name"):
-        program.export_program(lambda shared, row: row["x"], None, {"x": np.float32(1)})
-
-
 def test_work_key_depends_on_every_part_of_the_work():
-    key = program.work_key(b"p", b"s", b"m", {"execution": "xla"})
-    assert key == program.work_key(b"p", b"s", b"m", {"execution": "xla"})
+    key = export.work_key(b"p", b"s", b"m", {"execution": "xla"})
+    assert key == export.work_key(b"p", b"s", b"m", {"execution": "xla"})
     assert len(key) == 64
     others = [
-        program.work_key(b"q", b"s", b"m", {"execution": "xla"}),
-        program.work_key(b"p", b"m", b"s", {"execution": "xla"}),
-        program.work_key(b"p", None, b"m", {"execution": "xla"}),
-        program.work_key(b"p", b"", b"m", {"execution": "xla"}),
-        program.work_key(b"p", b"s", b"m", {"execution": "exact"}),
+        export.work_key(b"q", b"s", b"m", {"execution": "xla"}),
+        export.work_key(b"p", b"m", b"s", {"execution": "xla"}),
+        export.work_key(b"p", None, b"m", {"execution": "xla"}),
+        export.work_key(b"p", b"", b"m", {"execution": "xla"}),
+        export.work_key(b"p", b"s", b"m", {"execution": "exact"}),
     ]
     assert len({key, *others}) == 6
 
 
-@pytest.mark.parametrize("module", ["services.program", "services.worker.executor", "services.worker.device"])
+@pytest.mark.parametrize("module", ["services.programs.export", "services.worker.executor", "services.worker.device"])
 def test_worker_process_does_not_load_jax(module):
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,192 @@
+"""What a job would cost now, when it would be done and who could run it; or why nobody can.
+
+The price is the one at which as many workers as the job needs, and one to spare, would run it: a worker that leaves
+does not stop it then. With none to spare it is the dearest of those it needs.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from domain import orders
+from domain.events import Platform
+from domain.job import fee_msat
+from domain.meter import Meter
+
+#: What a worker spends on a task besides computing it, in seconds.
+OVERHEAD_S: Final = 0.001
+
+Hindrance = Literal["asks_nothing", "platform", "memory", "stake", "price"]
+
+
+class Offer(Struct, frozen=True):
+    """A worker as the market knows it; it satisfies ``orders.Rates``.
+
+    Attributes:
+        asking: It is active and its ask stands.
+        price_msat, tflop_msat, gb_msat, memory_mb: Of its ask.
+        flops_per_s, bytes_per_s: As measured; 0 if never.
+    """
+
+    worker: str
+    asking: bool
+    platform: Platform
+    memory_mb: int
+    price_msat: int
+    tflop_msat: int = 0
+    gb_msat: int = 0
+    stake_msat: int = 0
+    flops_per_s: int = 0
+    bytes_per_s: int = 0
+
+
+class Needs(Struct, frozen=True):
+    """What the job asks of a worker.
+
+    Attributes:
+        price_msat: The highest price for a task; no bound if absent.
+    """
+
+    tasks: int
+    replicas: int
+    platforms: tuple[Platform, ...]
+    memory_mb: int
+    stake_msat: int = 0
+    price_msat: int | None = None
+
+
+class Reason(Struct, frozen=True):
+    """Why so many workers cannot run the job, and what would let one of them.
+
+    Attributes:
+        nearest: In the unit of the hindrance (msat, MB, platform's name): the least change that brings a worker in.
+    """
+
+    hindrance: Hindrance
+    workers: int
+    nearest: int | str
+
+    def __str__(self) -> str:
+        several = self.workers != 1
+        who = f"{self.workers} worker{'s' if several else ''}"
+        match self.hindrance:
+            case "asks_nothing":
+                return f"{who} take{'' if several else 's'} no work now"
+            case "platform":
+                return f"{who} compute{'' if several else 's'} on {self.nearest}"
+            case "memory":
+                return f"{who} lack{'' if several else 's'} memory; the largest offers {self.nearest:,} MB"
+            case "stake":
+                return f"{who} {'have' if several else 'has'} too little at stake; the most is {self.nearest:,} msat"
+            case "price":
+                return f"{who} ask{'' if several else 's'} more; the cheapest {self.nearest:,} msat a task"
+
+
+class Quote(Struct, frozen=True):
+    """Attributes:
+    price_msat, fee_msat: For one run of one task. All prices are 0 when nobody can run the job.
+    compute_msat: One run of each task. checking_msat: The other runs, which confirm it. total_msat: With the fees.
+    task_s: Seconds that one run takes the fastest eligible worker; 0 if none was ever measured.
+    eta_s: Seconds until all runs are done, were all eligible workers free; without compiling.
+    eligible: Workers that would run it at this price, of all there are.
+    reasons: Why the others would not, most frequent first.
+    """
+
+    meter: Meter
+    tasks: int
+    replicas: int
+    price_msat: int
+    fee_msat: int
+    compute_msat: int
+    checking_msat: int
+    fees_msat: int
+    total_msat: int
+    task_s: float
+    eta_s: float
+    eligible: int
+    workers: int
+    reasons: tuple[Reason, ...]
+
+    @property
+    def possible(self) -> bool:
+        """Whether enough workers could run it."""
+        return self.eligible >= self.replicas
+
+
+def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) -> Quote:
+    """Price a job on the asks that stand; it reserves nothing.
+
+    Args:
+        fee_ppm: The market's share of a price, in parts per million.
+    """
+    hindered = [(_hindrance(one, meter, needs), one) for one in offers]
+    able = sorted((orders.price_msat(one, meter), one.worker, one) for hindrance, one in hindered if hindrance is None)
+    possible = len(able) >= needs.replicas
+    price_msat = able[: needs.replicas + 1][-1][0] if possible else 0
+    takers = [one for asked_msat, _, one in able if asked_msat <= price_msat]
+    fee = fee_msat(price_msat, fee_ppm)
+    runs = needs.tasks * needs.replicas
+    seconds = [task_s(one, meter) for one in takers if one.flops_per_s and one.bytes_per_s]
+    return Quote(
+        meter=meter,
+        tasks=needs.tasks,
+        replicas=needs.replicas,
+        price_msat=price_msat,
+        fee_msat=fee,
+        compute_msat=price_msat * needs.tasks,
+        checking_msat=price_msat * (runs - needs.tasks),
+        fees_msat=fee * runs,
+        total_msat=(price_msat + fee) * runs,
+        task_s=min(seconds, default=0.0),
+        eta_s=max(runs / sum(1 / (each + OVERHEAD_S) for each in seconds), *seconds) if seconds else 0.0,
+        eligible=len(takers) if possible else len(able),
+        workers=len(offers),
+        reasons=_reasons(hindered, meter),
+    )
+
+
+def task_s(offer: Offer, meter: Meter) -> float:
+    """Seconds that one run takes a worker, by what was measured of it: the slower of computing and moving bytes.
+
+    Source: S. Williams, A. Waterman, D. Patterson, Roofline, CACM 52(4), 2009.
+    """
+    return max(orders.operations(meter) / offer.flops_per_s, meter.bytes_moved / offer.bytes_per_s)
+
+
+def _hindrance(offer: Offer, meter: Meter, needs: Needs) -> Hindrance | None:
+    if not offer.asking:
+        return "asks_nothing"
+    if offer.platform not in needs.platforms:
+        return "platform"
+    if offer.memory_mb < needs.memory_mb:
+        return "memory"
+    if offer.stake_msat < needs.stake_msat:
+        return "stake"
+    if needs.price_msat is not None and orders.price_msat(offer, meter) > needs.price_msat:
+        return "price"
+    return None
+
+
+def _reasons(hindered: Iterable[tuple[Hindrance | None, Offer]], meter: Meter) -> tuple[Reason, ...]:
+    by: defaultdict[Hindrance, list[Offer]] = defaultdict(list)
+    for hindrance, offer in hindered:
+        if hindrance is not None:
+            by[hindrance].append(offer)
+    frequent = sorted(by.items(), key=lambda found: -len(found[1]))
+    return tuple(Reason(hindrance, len(offers), _nearest(hindrance, offers, meter)) for hindrance, offers in frequent)
+
+
+def _nearest(hindrance: Hindrance, offers: Sequence[Offer], meter: Meter) -> int | str:
+    match hindrance:
+        case "asks_nothing":
+            return 0
+        case "platform":
+            return Counter(one.platform for one in offers).most_common(1)[0][0]
+        case "memory":
+            return max(one.memory_mb for one in offers)
+        case "stake":
+            return max(one.stake_msat for one in offers)
+        case "price":
+            return min(orders.price_msat(one, meter) for one in offers)

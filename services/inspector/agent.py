@@ -1,0 +1,176 @@
+"""Inspector: reads a program in a limited process, says what it takes, and records that the market runs it.
+
+Anyone may ask on ``pasar.inspect``. The finding depends on the program's bytes alone, so it is remembered by address.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from domain.blobs import address_of
+from domain.errors import Corrupt, Refused, Unavailable
+from domain.market import AdmitProgram
+from services.bus.client import Commander
+from services.bus.commands import Refusal
+from services.bus.inspection import SUBJECT, Answer, Finding, Inspect
+from services.bus.wire import BusError
+from services.ports import Blobs
+from services.programs.verdict import DEFAULT, Inadmissible, Inspection
+
+#: Requests that wait above which more are refused.
+WAITING_MAX: Final = 64
+#: Findings that are remembered.
+FINDINGS_MAX: Final = 4096
+#: Time without a request after which the limited process is let go, in seconds.
+IDLE_S: Final = 300.0
+
+log = structlog.get_logger()
+
+
+class Sandbox(Protocol):
+    async def inspect(self, program: bytes) -> Inspection:
+        """What the program is.
+
+        Raises:
+            Inadmissible: The market does not run it.
+        """
+        ...
+
+
+class Inspector:
+    """Answers requests one at a time.
+
+    Args:
+        sandbox: Starts a limited process; it is kept while requests come.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        commander: Commander,
+        blobs: Blobs,
+        sandbox: Callable[[], AbstractAsyncContextManager[Sandbox]],
+        *,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._client, self._commander, self._blobs = client, commander, blobs
+        self._sandbox, self._idle_s = sandbox, idle_s
+        self._waiting: asyncio.Queue[Msg] = asyncio.Queue(WAITING_MAX)
+        self._findings: OrderedDict[str, Finding | Refusal] = OrderedDict()
+        self.inspected = self.refused = self.admitted = 0
+
+    def status(self) -> dict[str, object]:
+        waiting = self._waiting.qsize()
+        return {
+            "inspected": self.inspected,
+            "refused": self.refused,
+            "admitted": self.admitted,
+            "waiting": waiting,
+        }
+
+    async def serve(self) -> None:
+        """Hear requests from now on; ``run`` answers them."""
+        await self._client.subscribe(SUBJECT, queue="inspector", cb=self._on_request)
+
+    async def run(self) -> None:
+        """Answer for ever."""
+        while True:
+            first = await self._waiting.get()
+            async with self._kept() as sandbox:
+                await self._answer(first, sandbox)
+                while (message := await self._next()) is not None:
+                    await self._answer(message, sandbox)
+
+    @asynccontextmanager
+    async def _kept(self) -> AsyncIterator["_OnDemand"]:
+        async with AsyncExitStack() as stack:
+            yield _OnDemand(self._sandbox, stack)
+
+    async def _next(self) -> Msg | None:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await self._waiting.get()
+        except TimeoutError:
+            return None
+
+    async def _on_request(self, message: Msg) -> None:
+        try:
+            self._waiting.put_nowait(message)
+        except asyncio.QueueFull:
+            busy = Unavailable(reason="too many programs wait to be inspected")
+            await _respond(message, Answer(refusal=Refusal(0, busy.name, str(busy))))
+
+    async def _answer(self, message: Msg, sandbox: "_OnDemand") -> None:
+        try:
+            asked = msgspec.json.decode(message.data, type=Inspect)
+        except msgspec.MsgspecError as error:
+            await _respond(message, Answer(refusal=Refusal(0, "Malformed", f"the request cannot be read: {error}")))
+            return
+        try:
+            found = await self._find(asked.program, sandbox)
+            if isinstance(found, Finding) and asked.admit:
+                found = await self._admit(found)
+        except (Refused, Corrupt) as refusal:
+            found = Refusal(0, type(refusal).__name__, str(refusal))
+        except (BusError, TimeoutError) as error:
+            found = Refusal(0, "Unavailable", f"the market does not answer: {error or type(error).__name__}")
+        await _respond(message, Answer(found) if isinstance(found, Finding) else Answer(refusal=found))
+
+    async def _find(self, address: str, sandbox: "_OnDemand") -> Finding | Refusal:
+        """The finding, remembered where the bytes alone decide it; what this machine ran out of is not."""
+        known = self._findings.get(address)
+        if known is not None:
+            self._findings.move_to_end(address)
+            return known
+        try:
+            program = await self._blobs.get(address)
+            if len(program) > DEFAULT.program_bytes:
+                raise Inadmissible("too_large", f"{len(program)} bytes, allowed are {DEFAULT.program_bytes}")
+            inspection = await (await sandbox.ready()).inspect(program)
+        except Inadmissible as inadmissible:
+            self.refused += 1
+            log.info("refused a program", program=address, reason=inadmissible.reason)
+            refusal = Refusal(0, inadmissible.name, str(inadmissible))
+            return self._remember(address, refusal) if inadmissible.lasting else refusal
+        self.inspected += 1
+        assert address_of(program) == address, "the store checks what it hands out"
+        version = inspection.jax_version or "unknown"
+        found = Finding(address, inspection.identity, inspection.meter, inspection.platforms, version)
+        return self._remember(address, found)
+
+    def _remember(self, address: str, found: Finding | Refusal) -> Finding | Refusal:
+        self._findings[address] = found
+        while len(self._findings) > FINDINGS_MAX:
+            self._findings.popitem(last=False)
+        return found
+
+    async def _admit(self, found: Finding) -> Finding:
+        command = AdmitProgram(found.program, found.identity, found.meter, found.platforms, found.jax_version)
+        reply = await self._commander.send([command])
+        self.admitted += bool(reply.position)
+        return msgspec.structs.replace(found, position=reply.position)
+
+
+class _OnDemand:
+    """The limited process, started when it is first needed."""
+
+    def __init__(self, start: Callable[[], AbstractAsyncContextManager[Sandbox]], stack: AsyncExitStack) -> None:
+        self._start, self._stack = start, stack
+        self._sandbox: Sandbox | None = None
+
+    async def ready(self) -> Sandbox:
+        if self._sandbox is None:
+            self._sandbox = await self._stack.enter_async_context(self._start())
+        return self._sandbox
+
+
+async def _respond(message: Msg, answer: Answer) -> None:
+    if message.reply:
+        await message.respond(msgspec.json.encode(answer))
