@@ -123,6 +123,27 @@ def test_events_tell_the_story_of_a_job(market: Pasar, posted: dict[str, Any]) -
     assert [int(line.split()[0]) for line in latest] == positions[-20:]
 
 
+def test_receipt_of_a_job_is_checked_without_the_market(market: Pasar, posted: dict[str, Any]) -> None:
+    file = market.home / "job.receipt.json"
+    saved = market.json("receipt", "save", posted["job"][:10], "--results", "--output", str(file))
+    assert saved["contents"] > 0
+    alone = Pasar(market.home / "nowhere")
+    told = alone.json("receipt", "verify", str(file), "--key", saved["market"])
+    assert (told["ok"], told["job"], told["claims"]["verified"]) == (True, posted["job"], TASKS)
+    file.write_bytes(file.read_bytes().replace(b'"market":"U', b'"market":"V', 1))
+    assert "does not hold (signature)" in alone.refusal("receipt", "verify", str(file))
+
+
+def test_root_that_the_market_signed_is_that_of_its_log(market: Pasar, posted: dict[str, Any]) -> None:
+    signed = market.json("log", "root", "--covers", str(posted["position"]))
+    file = market.home / "root.json"
+    file.write_bytes(msgspec.json.encode(signed))
+    assert market.json("audit", "--root", str(file))["ok"]
+    file.write_bytes(msgspec.json.encode({**signed, "root": "0" * 64}))
+    assert "is not signed by market" in market.refusal("audit", "--root", str(file))
+    assert "none at position 100000 yet" in market.refusal("log", "root", "--covers", "100000")
+
+
 def test_events_are_read_by_position_and_name(market: Pasar, posted: dict[str, Any]) -> None:
     everything = [msgspec.json.decode(line) for line in market.text("events", "--after", "0", "--json").splitlines()]
     assert [event["position"] for event in everything] == list(range(1, len(everything) + 1))
