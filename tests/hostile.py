@@ -14,7 +14,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax._src.export import serialization_generated as schema
-from jax.experimental import io_callback
+from jax.extend.core import Effect
 from jax.interpreters import mlir
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxlib.mlir import ir
@@ -104,7 +104,8 @@ def all_reduce() -> bytes:
 def outfeed() -> bytes:
     return with_text(
         f"""%token = stablehlo.create_token : !stablehlo.token
-        %sent = "stablehlo.outfeed"(%x, %token) {{outfeed_config = ""}} : ({_VECTOR}, !stablehlo.token) -> !stablehlo.token
+        %sent = "stablehlo.outfeed"(%x, %token) {{outfeed_config = ""}} :
+          ({_VECTOR}, !stablehlo.token) -> !stablehlo.token
         return %x : {_VECTOR}"""
     )
 
@@ -123,6 +124,29 @@ def composite() -> bytes:
         f'%y = stablehlo.composite "vendor.magic" %x {{decomposition = @same}} : ({_VECTOR}) -> {_VECTOR} '
         f"return %y : {_VECTOR}",
         functions=f"func.func private @same(%x: {_VECTOR}) -> {_VECTOR} {{ return %x : {_VECTOR} }}",
+    )
+
+
+def overflowing_kernel() -> bytes:
+    """LAPACK writes eight pivots where there is room for three: past the end, on the heap."""
+    matrix = "tensor<8x8xf32>"
+    return with_text(
+        f"""%zero = stablehlo.constant dense<0.0> : tensor<f32>
+        %m = stablehlo.broadcast_in_dim %x, dims = [0] : ({_VECTOR}) -> {matrix}
+        %y:3 = stablehlo.custom_call @lapack_sgetrf_ffi(%m) {{mhlo.backend_config = {{}}}} :
+          ({matrix}) -> ({matrix}, tensor<3xi32>, tensor<i32>)
+        %r = stablehlo.reduce(%y#0 init: %zero) applies stablehlo.add across dimensions = [0] :
+          ({matrix}, tensor<f32>) -> {_VECTOR} return %r : {_VECTOR}"""
+    )
+
+
+def patient_kernel() -> bytes:
+    """Asks XLA to write out an eigenvalue iteration of a billion sweeps."""
+    matrix = "tensor<8x8xf32>"
+    return with_text(
+        f"""%m = stablehlo.broadcast_in_dim %x, dims = [0] : ({_VECTOR}) -> {matrix}
+        %y:2 = stablehlo.custom_call @Eigh(%m) {{backend_config = "1,1,1000000000,0.0"}} :
+          ({matrix}) -> ({matrix}, {_VECTOR}) return %y#1 : {_VECTOR}"""
     )
 
 
@@ -170,7 +194,10 @@ def call_chain_bomb(links: int = 60) -> bytes:
         f"%b = func.call @f{link + 1}(%a) : ({_VECTOR}) -> {_VECTOR} return %b : {_VECTOR} }}"
         for link in range(links)
     ]
-    last = f"func.func private @f{links}(%x: {_VECTOR}) -> {_VECTOR} {{ %y = stablehlo.add %x, %x : {_VECTOR} return %y : {_VECTOR} }}"
+    last = (
+        f"func.func private @f{links}(%x: {_VECTOR}) -> {_VECTOR} {{ "
+        f"%y = stablehlo.add %x, %x : {_VECTOR} return %y : {_VECTOR} }}"
+    )
     return with_text(
         f"%y = func.call @f0(%x) : ({_VECTOR}) -> {_VECTOR} return %y : {_VECTOR}", functions="\n".join([*chain, last])
     )
@@ -350,23 +377,34 @@ def other_platform() -> bytes:
     return _exported(lambda x: x + 1, platforms=("rocm",))
 
 
+class _Shout(Effect):
+    """An effect of no kind that jax knows."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shout)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 def ordered_effect() -> bytes:
-    """Effects by the frame alone."""
     exported = jax.export.deserialize(bytearray(honest()))
-    traced = jax.make_jaxpr(lambda x: io_callback(print, None, x, ordered=True))(1.0)
-    return bytes(dataclasses.replace(exported, ordered_effects=tuple(traced.effects)).serialize())
+    return bytes(dataclasses.replace(exported, ordered_effects=(_Shout(),)).serialize())
 
 
 def other_inputs_than_said() -> bytes:
     """Its frame speaks of eight numbers, its text takes a billion."""
-    text = "module @m { func.func public @main(%x: tensor<1000000000xf32>) -> tensor<8xf32> { %y = stablehlo.slice %x [0:8] : (tensor<1000000000xf32>) -> tensor<8xf32> return %y : tensor<8xf32> } }"
-    return with_module(text)
+    return with_module(
+        f"""module @m {{ func.func public @main(%x: tensor<1000000000xf32>) -> {_VECTOR} {{
+          %y = stablehlo.slice %x [0:8] : (tensor<1000000000xf32>) -> {_VECTOR} return %y : {_VECTOR}
+        }} }}"""
+    )
 
 
 def other_outputs_than_said() -> bytes:
+    wide = "tensor<1000x8xf32>"
     return with_text(
-        f"%y = stablehlo.broadcast_in_dim %x, dims = [1] : ({_VECTOR}) -> tensor<1000x8xf32> return %y : tensor<1000x8xf32>",
-        results="tensor<1000x8xf32>",
+        f"%y = stablehlo.broadcast_in_dim %x, dims = [1] : ({_VECTOR}) -> {wide} return %y : {wide}", results=wide
     )
 
 
@@ -405,6 +443,8 @@ REFUSED: Final[dict[Callable[[], bytes], str]] = {
     kernel_of_another_world: "custom_call",
     tensorflow_function: "custom_call",
     callback: "callback",
+    overflowing_kernel: "custom_call",
+    patient_kernel: "custom_call",
     all_reduce: "collective",
     outfeed: "io",
     rng: "rng",
@@ -444,4 +484,54 @@ REFUSED: Final[dict[Callable[[], bytes], str]] = {
     truncated: "unreadable",
     swollen: "too_large",
     many_operations: "too_large",
+}
+
+
+def compile_bomb(links: int = 4_000) -> bytes:
+    """A few kilobytes over which XLA thinks for minutes."""
+    return _exported(lambda x: jax.lax.fori_loop(0, links, lambda _, y: jnp.sin(y) * y, x, unroll=links))
+
+
+def folding_bomb() -> bytes:
+    """A constant that XLA works out while it compiles: a trillion additions."""
+    ones, window = (1 << 12, 1 << 12), (1 << 8, 1 << 8)
+
+    def fold(x):
+        return x + jax.lax.reduce_window(jnp.ones(ones), 0.0, jax.lax.add, window, (1, 1), "SAME")[0, :8]
+
+    return _exported(fold)
+
+
+def deep_chain(links: int = 19_000) -> bytes:
+    """Operations one behind the other, which XLA follows recursively until its stack is used up."""
+    lines = [f"%v{index + 1} = stablehlo.add %v{index}, %v{index} : {_VECTOR}" for index in range(links)]
+    start, end = f"%v0 = stablehlo.negate %x : {_VECTOR}", f"return %v{links} : {_VECTOR}"
+    return with_text("\n".join([start, *lines, end]))
+
+
+def memory_bomb(side: int = 300_000) -> bytes:
+    """Arrays of some hundred gigabytes, which is within what the market's inspection allows."""
+
+    def sort(x):
+        return jnp.sort(jnp.outer(jnp.arange(side) + x[0], jnp.arange(side, dtype=jnp.float32)).ravel())[:8] + x
+
+    return _exported(sort)
+
+
+def long_loop(rounds: int = 30_000_000) -> bytes:
+    """Ends after 10^15 rounds, as it says."""
+
+    def inner(_, x):
+        return jax.lax.fori_loop(0, rounds, lambda _, y: jnp.sin(y) + 1, x)
+
+    return _exported(lambda x: jax.lax.fori_loop(0, rounds, inner, x))
+
+
+#: Builders, and what they exhaust when compiled or run.
+ADMITTED: Final[dict[Callable[[], bytes], str]] = {
+    compile_bomb: "time to compile",
+    folding_bomb: "time to compile",
+    deep_chain: "the compiler's stack",
+    memory_bomb: "memory",
+    long_loop: "time to run",
 }

@@ -130,14 +130,14 @@ def _spectrum(samples: int) -> Program:
 
 def _option(paths: int) -> Program:
     def inputs(random: np.random.Generator, tasks: int) -> tuple[Arrays, Arrays]:
-        terms = option.Terms(
-            spot=np.full(tasks, 100, np.float32),
-            strike=_uniform(random, 80, 120, tasks),
-            rate=_uniform(random, 0.0, 0.05, tasks),
-            volatility=_uniform(random, 0.1, 0.4, tasks),
-            maturity=_uniform(random, 0.25, 2, tasks),
-        )
-        return {}, {**terms._asdict(), "seed": random.integers(1 << 32, size=tasks, dtype=np.uint32)}
+        return {}, {
+            "spot": np.full(tasks, 100, np.float32),
+            "strike": _uniform(random, 80, 120, tasks),
+            "rate": _uniform(random, 0.0, 0.05, tasks),
+            "volatility": _uniform(random, 0.1, 0.4, tasks),
+            "maturity": _uniform(random, 0.25, 2, tasks),
+            "seed": random.integers(1 << 32, size=tasks, dtype=np.uint32),
+        }
 
     def function(shared: dict[str, Any], row: dict[str, Any]) -> Any:
         terms = option.Terms(**{name: row[name] for name in option.Terms._fields})
