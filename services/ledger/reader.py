@@ -96,7 +96,7 @@ class LogReader:
         return await self._fetch(SQL["at"], positions)
 
     async def within(self, spans: Sequence[tuple[int, int]]) -> list[Stored]:
-        """The events of several ranges, each behind its first and up to its second position, in order."""
+        """The events of several ranges, each behind its first and up to its second position."""
         return await self._fetch(SQL["within"], [after for after, _ in spans], [upto for _, upto in spans])
 
     async def nodes(self, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
