@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui import sentences
+from services.client import sentences
 from ui.commands.running import attached, run, shown
 from ui.format import AsJson, columns, count, parse_msat, print_json, sat, say, short
 from ui.limits import lines
