@@ -23,17 +23,8 @@ _SECRET_NAME: Final = re.compile(r"seed|secret|password|token", re.IGNORECASE)
 def configure(settings: Settings, name: str, *, level: int = logging.INFO, terminal: bool = True) -> None:
     """Send everything this process logs to its file, and to the terminal when one is attached and wanted."""
     settings.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+    shared = _processors()
+    _configure(shared, level)
     file = RotatingFileHandler(settings.logs / f"{name}.log", maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT)
     file.setFormatter(_formatter(shared, structlog.processors.JSONRenderer()))
     handlers: list[logging.Handler] = [file]
@@ -48,6 +39,40 @@ def configure(settings: Settings, name: str, *, level: int = logging.INFO, termi
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(level)
+
+
+def quietly(settings: Settings, name: str) -> None:
+    """Send what this code logs to its file from inside somebody else's process, whose own logging is left alone."""
+    settings.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if structlog.is_configured():
+        return
+    shared = _processors()
+    _configure(shared, logging.INFO)
+    file = RotatingFileHandler(
+        settings.logs / f"{name}.log", maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, delay=True
+    )
+    file.setFormatter(_formatter(shared, structlog.processors.JSONRenderer()))
+    ours = logging.getLogger("services")
+    ours.addHandler(file)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+
+
+def _processors() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _configure(shared: list[Processor], level: int) -> None:
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
 
 
 def _formatter(shared: list[Processor], renderer: Processor) -> logging.Formatter:

@@ -2,7 +2,10 @@
 
 from datetime import timedelta
 
+from msgspec import structs
+
 from domain.events import Platform
+from domain.job import fee_msat
 from domain.meter import Meter
 from domain.quote import Needs, Offer, Quote, quote
 from services.projections.queries import Reader, Worker
@@ -19,6 +22,21 @@ async def quote_now(reader: Reader, meter: Meter, needs: Needs) -> Quote:
     """What the job would cost if it were posted now; it reserves nothing."""
     offers = [offer_of(one) for one in await reader.workers()]
     return quote(meter, offers, needs, fee_ppm=await reader.fee_ppm())
+
+
+def at_price(found: Quote, price_msat: int, *, fee_ppm: int) -> Quote:
+    """The quote, if the client pays this for a run instead."""
+    fee = fee_msat(price_msat, fee_ppm)
+    runs = found.tasks * found.replicas
+    return structs.replace(
+        found,
+        price_msat=price_msat,
+        fee_msat=fee,
+        compute_msat=price_msat * found.tasks,
+        checking_msat=price_msat * (runs - found.tasks),
+        fees_msat=fee * runs,
+        total_msat=(price_msat + fee) * runs,
+    )
 
 
 def offer_of(worker: Worker) -> Offer:

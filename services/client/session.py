@@ -72,6 +72,10 @@ class Session:
         self.opener = PlainOpener(self._blobs)
 
     @property
+    def name(self) -> str:
+        return self._commander.party.name
+
+    @property
     def key(self) -> str:
         return self._commander.party.key
 
@@ -91,9 +95,11 @@ class Session:
         """
         await self._send(RefundEscrow(amount_msat))
 
-    async def post(self, work: Work) -> str:
+    async def post(self, work: Work, *, nonce: str | None = None) -> str:
         """Put the content into the store and post the job.
 
+        Args:
+            nonce: Of the command, where the job's id has to be known before.
         Returns:
             The job's id.
         Raises:
@@ -120,7 +126,7 @@ class Session:
             budget_msat=work.budget_msat,
             reuse=work.reuse,
         )
-        nonce = new_nonce()
+        nonce = nonce or new_nonce()
         await self._send(command, nonce=nonce)
         return job_id(self.key, nonce, 0)
 
@@ -135,6 +141,14 @@ class Session:
         if admit:
             self._admitted.add(found.program)
         return found
+
+    async def fetch(self, address: str) -> bytes:
+        """The stored bytes at an address, checked against it.
+
+        Raises:
+            BlobMissing: Nobody holds them.
+        """
+        return await self._blobs.get(address)
 
     async def cancel(self, job: str) -> None:
         """Ask for no further work on a job."""

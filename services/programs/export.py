@@ -54,7 +54,7 @@ class CapturesTooMuch(NotExportable):
 class DependsOnValues(NotExportable):
     template = (
         "Python control flow depends on a value that is known only when the program runs; "
-        "use jax.lax.cond, jax.lax.while_loop or jnp.where ({reason})"
+        "use jax.lax.cond, jax.lax.while_loop or jnp.where, or name the argument in static_argnames ({reason})"
     )
 
 

@@ -19,7 +19,9 @@ def names_of(out_tree: Any) -> list[str]:
     count = out_tree.num_leaves
     node = out_tree.node_data()
     if node is not None and node[0] is dict and all(child.node_data() is None for child in out_tree.children()):
-        return list(node[1])
+        names = list(node[1])
+        if all(isinstance(name, str) for name in names):  # others become a tuple on the way, see ``plain``
+            return names
     width = len(str(max(count - 1, 0)))
     return [f"{number:0{width}}" for number in range(count)]
 

@@ -192,6 +192,11 @@ _HANDLERS: dict[type, Handler] = {
 }
 
 
+def follow(rows: Rows, events: Sequence[Seen]) -> None:
+    """Fold events into rows that are kept in memory; a job's first event has to be among them."""
+    walk(_HANDLERS, rows, events)
+
+
 class Jobs:
     name: ClassVar[str] = "jobs"
     revision: ClassVar[int] = 2

@@ -82,6 +82,7 @@ class Program:
         import jax
 
         from services.programs.export import load
+        from services.programs.trees import names_of
 
         try:
             exported = load(blob)
@@ -92,6 +93,7 @@ class Program:
             if bytes_out > RESULT_BYTES_MAX:
                 raise Unfit("inadmissible", f"a result of {bytes_out} bytes is larger than a blob may be")
             self._compiled = jax.jit(exported.call).lower(shared, row, **named).compile()
+            self._names = names_of(exported.out_tree)
         except Unfit:
             raise
         except Exception as error:  # jax raises whatever it likes on bytes that it did not write
@@ -105,8 +107,10 @@ class Program:
             raise Unfit("inadmissible", "the program takes other inputs than the job brings")
 
     def __call__(self, shared: dict[str, Any], row: dict[str, Any]) -> bytes:
-        outputs = self._compiled(shared, row)
-        return pack({name: np.asarray(array) for name, array in outputs.items()})
+        import jax
+
+        leaves = jax.tree.leaves(self._compiled(shared, row))
+        return pack({name: np.asarray(leaf) for name, leaf in zip(self._names, leaves, strict=True)})
 
 
 class Sandbox:

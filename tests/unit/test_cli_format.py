@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from domain.events import FailureReason, Method
 from domain.money import MSAT_MAX
+from services.client import sentences
 from services.projections.queries import Job, Task, Worker
-from ui import limits, sentences
+from ui import limits
 from ui.format import BadAmount, BadDuration, ago, count, in_sat, parse_duration, parse_msat, sat, until
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -121,11 +122,11 @@ def test_job_in_every_state_has_a_sentence(fields: dict[str, Any], said: str) ->
 
 def test_replica_in_every_state_has_a_sentence() -> None:
     for state in sentences.REPLICA:
-        assert sentences.of_replica(a_row(Task, state=state))
+        assert sentences.of_run(a_row(Task, state=state))
     for reason in get_args(FailureReason):
-        assert "could not run it: " in sentences.of_replica(a_row(Task, state="failed", reason=reason))
+        assert "could not run it: " in sentences.of_run(a_row(Task, state="failed", reason=reason))
     for method in get_args(Method):
-        assert sentences.of_replica(a_row(Task, state="verified", method=method)).startswith("verified: ")
+        assert sentences.of_run(a_row(Task, state="verified", method=method)).startswith("verified: ")
 
 
 def test_runs_without_result_say_why() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from domain.errors import Refused, UnknownJob
-from ui import sentences
+from services.client import sentences
 from ui.commands import posting
 from ui.commands.running import CLIENT, As, ask, attached, run, shown
 from ui.format import AsJson, ago, columns, count, print_json, sat, say, short
@@ -202,7 +202,7 @@ def _show(job: "Job", tasks: "list[Task]") -> None:
     if not tasks:
         return
     rows = [
-        (str(one.task), str(one.replica), _named(names, one.worker), str(one.attempts), sentences.of_replica(one))
+        (str(one.task), str(one.replica), _named(names, one.worker), str(one.attempts), sentences.of_run(one))
         for one in tasks
     ]
     print()

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from domain.errors import Refused
+from services.client import sentences
 from services.worker.options import GB_MSAT, PRICE_MSAT, TFLOP_MSAT
-from ui import sentences
 from ui.commands.running import attached, run, shown
 from ui.format import AsJson, columns, count, parse_msat, print_json, sat, say, short
 from ui.limits import lines

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ui.format import count, sat, until
+from services.client.words import count, sat, short, until
 
 if TYPE_CHECKING:
-    from services.projections.queries import Job, Task, Worker
+    from services.projections.queries import Job, Worker
 
 
 def of_job(job: "Job", *, now: datetime | None = None) -> str:
@@ -28,7 +28,9 @@ def of_job(job: "Job", *, now: datetime | None = None) -> str:
         case "expired":
             return f"Expired: {progress}{work}; no task is given out any more, what workers hold is taken and paid."
         case "completed" if job.original:
-            return f"Completed: the same work was verified before as job {job.original}, {_money(job)}."
+            return (
+                f"Completed: reused from job {short(job.original)}, verified earlier; {sat(job.charged_msat)} charged."
+            )
         case "completed" if not job.failed:
             return f"Completed: {progress}, {_money(job)}."
         case "completed":
@@ -75,24 +77,37 @@ _REASONS: Final = {
 }
 
 
-def of_replica(task: "Task") -> str:
+class Run(Protocol):
+    """One replica of a task, as a sentence needs it."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def method(self) -> str | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def closed(self) -> bool: ...
+
+
+def of_run(run: Run) -> str:
     """How one replica of a task is."""
-    said = REPLICA[task.state]
-    if task.state == "failed" and task.reason:
-        said += f": {_REASONS[task.reason]}"
-    if task.state == "verified" and task.method:
-        said += f": {_METHODS[task.method]}"
-    if task.state in _AGAIN:
-        said += "; given up" if task.closed else "; it is given out again"
+    said = REPLICA[run.state]
+    if run.state == "failed" and run.reason:
+        said += f": {_REASONS[run.reason]}"
+    if run.state == "verified" and run.method:
+        said += f": {_METHODS[run.method]}"
+    if run.state in _AGAIN:
+        said += "; given up" if run.closed else "; it is given out again"
     return said
 
 
-def of_trouble(tasks: "Sequence[Task]") -> str:
+def of_trouble(runs: Sequence[Run]) -> str:
     """Why replicas wait for another worker, the commonest reason first; nothing if none does."""
     waiting = Counter(
-        _REASONS.get(task.reason or "", REPLICA[task.state]) if task.state == "failed" else REPLICA[task.state]
-        for task in tasks
-        if task.state in _AGAIN and not task.closed
+        _REASONS.get(run.reason or "", REPLICA[run.state]) if run.state == "failed" else REPLICA[run.state]
+        for run in runs
+        if run.state in _AGAIN and not run.closed
     )
     if not waiting:
         return ""

@@ -1,0 +1,317 @@
+"""The desk: all of a client's business on the market's thread, from a quote to the last result."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from domain.blobs import BlobRef, address_of
+from domain.errors import BlobMissing, Corrupt, Refused, Unavailable, UnknownEscrow
+from domain.events import JobCompleted
+from domain.quote import Needs
+from services.arrays import BadArrays
+from services.bus.client import RefusedByMarket
+from services.bus.inspection import Finding
+from services.bus.wire import BusError
+from services.client import quotes
+from services.client.background import Closed
+from services.client.bill import Quote, of_quote
+from services.client.calls import Call, result
+from services.client.errors import NoAnswer, NobodyEligible, OverBudget, ResultLost, told
+from services.client.feed import Feed
+from services.client.functions import Terms
+from services.client.jobs import Job, Made, failure
+from services.client.session import Session, Work, follow, session
+from services.config import Settings
+from services.ledger.codec import decode_stored
+from services.ledger.errors import LogLost
+from services.ports import Stored
+from services.programs.export import load
+from services.projections import queries
+from services.projections.model import Seen
+from services.projections.queries import Reader
+
+T = TypeVar("T")
+#: Results that are fetched at a time.
+FETCHES: Final = 16
+#: Events of one page.
+PAGE: Final = 1_000
+
+log = structlog.get_logger()
+
+
+class Desk:
+    """One client's business; ``open`` it and use it in that loop."""
+
+    def __init__(
+        self, settings: Settings, session: Session, reader: Reader, feed: Feed, group: asyncio.TaskGroup
+    ) -> None:
+        self._settings, self.session, self._reader, self._feed, self._group = settings, session, reader, feed, group
+        self._findings: dict[str, Finding] = {}
+        self._fetching = asyncio.Semaphore(FETCHES)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._jobs: dict[str, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own = settings.home / "clients" / session.name / "programs"
+        self._own.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, name: str) -> AsyncIterator["Desk"]:
+        """The desk of the party called ``name``.
+
+        Raises:
+            Unavailable, NoReadModels: The market does not answer.
+        """
+        assert settings.database_url is not None, "the market was found before"
+        async with session(settings, name) as client, await Reader.open(settings.database_url) as reader:
+            head = await reader.log.head()
+            await reader.wait_for(head)
+            feed = Feed(settings, head)
+            async with asyncio.TaskGroup() as group:
+                feeding = group.create_task(feed.run())
+                desk = cls(settings, client, reader, feed, group)
+                yield desk
+                feeding.cancel()
+                desk._abandon()
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+    async def ask(self, question: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """An answer of the read models, after all that this client did."""
+        await self._reader.wait_for(self.session.position)
+        return await question(self._reader)
+
+    async def escrow(self) -> queries.Escrow:
+        """This client's escrow, empty if it was never funded."""
+        try:
+            return await self.ask(lambda reader: reader.escrow(self.session.escrow))
+        except UnknownEscrow:
+            none = dict.fromkeys(_AMOUNTS, 0)
+            return queries.Escrow(escrow=self.session.escrow, client=self.session.key, last_pos=0, **none)
+
+    async def kept(self, key: str | None, after: int) -> AsyncIterator[Stored]:
+        """The events behind a position that the log holds now, of one job or of all."""
+        head = await self._reader.log.head()
+        await self._reader.wait_for(head)
+        while page := await self._reader.events(key, after=after, limit=PAGE):
+            for stored in page:
+                if stored.position > head:
+                    return
+                yield stored
+            after = page[-1].position
+
+    async def until_completed(self, job: str, after: int) -> AsyncIterator[Stored]:
+        """A job's events behind a position, until it is completed."""
+        async for stored in follow(self._settings, after=after, subject=f"pasar.events.*.{job}.>"):
+            yield stored
+            if stored.name.startswith(f"{JobCompleted.__name__}."):
+                return
+
+    # ----------------------------------------------------------------------------------------------------------- buying
+    async def quote(self, function: str, call: Call, terms: Terms, *, admit: bool = False) -> Quote:
+        """What the call would cost now.
+
+        Args:
+            admit: Have the program recorded, so that it may be posted.
+        Raises:
+            Inadmissible: The market does not run it.
+        """
+        meter = (await self._inspect(call.program, admit=admit)).meter
+        memory_mb = terms.memory_mb if terms.memory_mb is not None else quotes.memory_mb(meter)
+        needs = Needs(call.tasks, terms.replicas, terms.platforms, memory_mb, terms.stake_msat, terms.price_msat)
+        found = await quotes.quote_now(self._reader, meter, needs)
+        if terms.price_msat is not None and found.possible:
+            found = quotes.at_price(found, terms.price_msat, fee_ppm=await self._reader.fee_ppm())
+        timeout_s = terms.timeout_s if terms.timeout_s is not None else quotes.timeout_s(found.task_s)
+        return of_quote(
+            found, function=function, budget_msat=terms.budget_msat, timeout_s=timeout_s, memory_mb=memory_mb
+        )
+
+    def begin(self, job: Job, call: Call, terms: Terms, nonce: str) -> None:
+        """Buy it in the background."""
+        self._jobs[job.id] = job
+        self._spawn(self._buy(job, call, terms, nonce))
+
+    async def _buy(self, job: Job, call: Call, terms: Terms, nonce: str) -> None:
+        """Price a call, post it, and bring its results; whatever ends that is the job's end."""
+        try:
+            quote = await self.quote(job._made.function, call, terms, admit=True)
+            job._priced(quote)
+            _check(quote)
+            work = Work(
+                program=call.program,
+                shared=call.shared,
+                mapped=call.mapped,
+                tasks=call.tasks,
+                price_msat=quote.price_msat,
+                stake_msat=terms.stake_msat,
+                replicas=terms.replicas,
+                timeout_s=quote.timeout_s,
+                memory_mb=quote.memory_mb,
+                platforms=terms.platforms,
+                deadline=terms.deadline,
+                budget_msat=terms.budget_msat,
+                reuse=terms.reuse,
+            )
+            self._remember(call.program, job._made.function)
+            self._follow(job, self.session.escrow)
+            await self.session.post(work, nonce=nonce)
+        except RefusedByMarket as refused:
+            self._end(job, told(refused, needed_msat=quote.total_msat, free_msat=(await self.escrow()).free_msat))
+        except (BusError, TimeoutError, LogLost) as error:
+            self._end(job, NoAnswer(reason=str(error) or "no reply in time"))
+        except Exception as error:  # a notebook waits for this job: it has to hear of bugs too
+            self._end(job, error)
+
+    async def _inspect(self, program: bytes, *, admit: bool) -> Finding:
+        address = address_of(program)
+        found = self._findings.get(address)
+        if found is None:
+            try:
+                found = self._findings[address] = await self.session.inspect(program, admit=admit)
+            except RefusedByMarket as refused:
+                raise told(refused) from None
+        return found
+
+    def _end(self, job: Job, error: BaseException) -> None:
+        self._leave(job)
+        job._refused(error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _leave(self, job: Job) -> None:
+        self._feed.leave(job.id)
+        self._jobs.pop(job.id, None)
+
+    # -------------------------------------------------------------------------------------------------------- following
+    async def row(self, id_: str) -> queries.Job:
+        """The job whose id begins so."""
+        return await self.ask(lambda reader: reader.job(id_.lower()))
+
+    async def made(self, row: queries.Job) -> Made:
+        """What is known of the program of a job that was posted before.
+
+        A program is opened here only if this party exported it on this machine, which a file of its own says, by the
+        hash of its bytes: whatever the market or the store says cannot bring another one in.
+        """
+        mark = self._own / row.program.removeprefix("sha256:")
+        if not mark.exists():
+            return Made("", None, row.tasks > 1)
+        program = await self.session.fetch(row.program)
+        return Made(mark.read_text(), load(program).out_tree, row.tasks > 1)
+
+    async def attend(self, job: Job, row: queries.Job) -> None:
+        """Follow a job that was posted before, from its beginning."""
+        job._story.hold()
+        self._follow(job, row.escrow)
+        heard = self._feed.position
+        await self._reader.wait_for(heard)
+        after, before = 0, list[Stored]()
+        while page := await self._reader.events(row.job, after=after, limit=PAGE):
+            before += page
+            after = page[-1].position
+        job._story.recall([Seen(one.position, decode_stored(one), one.recorded_at) for one in before])
+        self._heard(job)
+
+    def _remember(self, program: bytes, function: str) -> None:
+        mark = self._own / address_of(program).removeprefix("sha256:")
+        if not mark.exists():
+            mark.write_text(function)
+
+    def _follow(self, job: Job, escrow: str) -> None:
+        self._jobs[job.id] = job
+        self._feed.watch(job._story, escrow, lambda: self._heard(job))
+
+    def _heard(self, job: Job) -> None:
+        """An event of the job came: fetch what is verified, and end what is over."""
+        story = job._story
+        for index in story.take_settled():
+            self._spawn(self._fetch(job, index, story.results[index]))
+        if story.closed:
+            self._feed.leave(job.id)
+            if story.original:
+                self._spawn(self._fetch_original(job, story.original))
+            else:
+                for index in range(len(job)):
+                    if index not in story.settled:
+                        self._conclude(job, index)
+        job._live.changed()
+
+    def _conclude(self, job: Job, index: int) -> None:
+        """A finished job's task that was not settled: a result may have been verified all the same."""
+        ref = job._story.results.get(index)
+        if ref is None:
+            job._failed(index, failure(job._story, index))
+        else:
+            self._spawn(self._fetch(job, index, ref))
+
+    async def _fetch_original(self, job: Job, original: str) -> None:
+        """Bring the results of the earlier job whose work this one was."""
+        try:
+            await self._reader.wait_for(job._story.position)
+            tasks = await self._reader.tasks(original)
+        except Refused as error:
+            job._refused(error)
+            return
+        verified = {task.task: task for task in tasks if task.state == "verified"}
+        for index in range(len(job)):
+            task = verified.get(index)
+            ref = None if task is None else _ref(task)
+            if ref is None:
+                job._failed(index, _lost(job, f"job {original} shows no result for task {index}"))
+            else:
+                self._spawn(self._fetch(job, index, ref))
+
+    async def _fetch(self, job: Job, index: int, ref: BlobRef) -> None:
+        lock = self._locks.get(ref.address)
+        if lock is None:
+            lock = self._locks[ref.address] = asyncio.Lock()
+        try:
+            async with lock, self._fetching:  # results of a lease share a blob, which is fetched once
+                packed = await self.session.opener.open(ref)
+            job._arrived(index, result(job._made.out_tree, packed))
+        except (BlobMissing, Corrupt, Unavailable, BadArrays, KeyError) as error:
+            job._failed(index, _lost(job, f"its bytes cannot be had ({error})"))
+        except Exception as error:
+            job._failed(index, error)
+
+    def _abandon(self) -> None:
+        """End what still waits, when the market is closed; the jobs themselves go on."""
+        for task in self._tasks:
+            task.cancel()
+        for job in list(self._jobs.values()):
+            job._refused(Closed())
+
+
+def _lost(job: Job, why: str) -> ResultLost:
+    again = "with reuse=False" if job._story.original else "again"
+    return ResultLost(job.id, f"the result was verified, but {why}", f"submit it {again}")
+
+
+def _check(quote: Quote) -> None:
+    """Raises:
+    NobodyEligible, OverBudget: It cannot be posted so.
+    """
+    if not quote.possible:
+        raise NobodyEligible(quote.reasons, quote.eligible, quote.replicas)
+    if quote.budget_msat is not None and quote.total_msat > quote.budget_msat:
+        raise OverBudget(quote.total_msat, quote.budget_msat)
+
+
+def _ref(task: queries.Task) -> BlobRef | None:
+    if task.result_address is None or task.result_offset is None or task.result_size is None:
+        return None
+    if task.result_commitment is None:
+        return None
+    return BlobRef(
+        task.result_address, task.result_offset, task.result_size, "plain", task.result_commitment, task.result_salt
+    )
+
+
+_AMOUNTS: Final = ("funded_msat", "free_msat", "reserved_msat", "released_msat", "charged_msat", "refunded_msat")
