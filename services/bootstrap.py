@@ -15,8 +15,8 @@ import structlog
 from nats.aio.client import Client
 
 from domain.blobs import address_of
+from domain.commands import Command
 from domain.errors import AlreadyCredited, AlreadyRegistered, Refused
-from domain.market import Command
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
 from services.bus import wire
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket

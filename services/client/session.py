@@ -10,11 +10,11 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from domain.blobs import BlobRef, ref_to
+from domain.commands import Command
 from domain.escrow import RefundEscrow
 from domain.events import AnyEvent, Platform
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
-from domain.market import Command
 from services import bootstrap
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf
 from services.bus.client import Commander

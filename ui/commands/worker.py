@@ -14,8 +14,8 @@ from ui.limits import lines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from domain.commands import Command
     from domain.events import Platform
-    from domain.market import Command
     from services.projections.queries import Worker
 
 app = typer.Typer(name="worker", help="Workers: run one on this machine, look at all of them.", no_args_is_help=True)
