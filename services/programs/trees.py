@@ -1,6 +1,6 @@
 """Outputs of any form as arrays by name, which is what a blob holds, and back.
 
-A flat dict keeps its names. Arrays in any other tree are numbered in the order of ``jax.tree.leaves``, with zeros in
+A flat dict of text to array keeps its names. Arrays in any other tree are numbered in the order of ``jax.tree.leaves``, with zeros in
 front so that names sort as numbers do.
 """
 
@@ -18,8 +18,10 @@ def names_of(out_tree: Any) -> list[str]:
     """
     count = out_tree.num_leaves
     node = out_tree.node_data()
-    if node is not None and node[0] is dict and all(child.node_data() is None for child in out_tree.children()):
-        return list(node[1])
+    if node is not None and node[0] is dict:
+        keys, children = node[1], out_tree.children()
+        if all(isinstance(key, str) for key in keys) and all(child.node_data() is None for child in children):
+            return list(keys)
     width = len(str(max(count - 1, 0)))
     return [f"{number:0{width}}" for number in range(count)]
 
