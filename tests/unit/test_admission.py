@@ -195,8 +195,8 @@ def test_call_that_would_write_beyond_its_result_is_refused(name):
     operands = ", ".join(f"%o{index}" for index in range(len(before)))
     types = ", ".join(f"tensor<{shape}>" for shape in before), ", ".join(f"tensor<{shape}>" for shape in after)
     blob = hostile.with_text(
-        f"{made} %y:{len(after)} = stablehlo.custom_call @{kernel}({operands}) {{mhlo.backend_config = {{{config}}}}} : "
-        f"({types[0]}) -> ({types[1]}) return %x : tensor<8xf32>"
+        f"{made} %y:{len(after)} = stablehlo.custom_call @{kernel}({operands}) "
+        f"{{mhlo.backend_config = {{{config}}}}} : ({types[0]}) -> ({types[1]}) return %x : tensor<8xf32>"
     )
     refused = refusal(blob)
     assert refused.reason == "custom_call"

@@ -119,6 +119,7 @@ def test_function_that_cannot_be_a_program_is_refused_with_what_to_change(name):
     [
         (np.ones(2, np.complex128), export.TypeUnsupported, "complex128"),
         (np.array([object()]), export.TypeUnsupported, "object"),
+        (np.ones(2), export.Narrowed, "float64, of which jax keeps only float32"),
         (np.array(["text"]), export.TypeUnsupported, "<U4"),
         (jax.random.key(0), export.TypeUnsupported, "key"),
         (jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, 2"), jnp.float32), export.ShapeUnknown, "each shape"),
@@ -154,10 +155,10 @@ def test_work_key_depends_on_every_part_of_the_work():
     assert len({key, *others}) == 6
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["services.programs.export", "services.programs.verdict", "services.worker.executor", "services.worker.device"],
-)
-def test_worker_process_does_not_load_jax(module):
-    code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
+MODULES = ["programs.export", "programs.verdict", "worker.executor", "worker.device"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_process_outside_of_the_sandbox_does_not_load_jax(module):
+    code = f"import sys, services.{module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
