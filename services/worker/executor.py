@@ -126,7 +126,7 @@ class Executor:
         """Whether ``program`` may run, and what one run of it takes, found in a sandbox and without compiling it.
 
         Raises:
-            Inadmissible: It may not; also when looking takes too long (``timeout``), too much memory (``memory``) or
+            Inadmissible: It may not; also when looking takes too long (``timeout``), too much memory (``exhausted``) or
                 ends the sandbox (``crash``).
             Corrupt: The sandbox does not start on this machine.
         """
@@ -215,7 +215,13 @@ def _expired(tasks: Sequence[int], ends: Mapping[int, float]) -> dict[int, Failu
 
 
 def _fault(reason: FailureReason) -> Fault:
-    return reason if reason == "timeout" or reason == "memory" else "crash"
+    match reason:
+        case "timeout":
+            return "timeout"
+        case "memory":
+            return "exhausted"
+        case _:
+            return "crash"
 
 
 @overload

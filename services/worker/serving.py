@@ -241,7 +241,7 @@ def _inspect(program: bytes) -> Inspection:
     except Inadmissible:
         raise
     except Exception as error:  # a stranger's bytes may reach what nobody thought of
-        raise faulty("memory" if _reason(error, "crash") == "memory" else "crash") from error
+        raise faulty("exhausted" if _reason(error, "crash") == "memory" else "crash") from error
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, Any]:
