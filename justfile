@@ -23,6 +23,10 @@ t *arguments:
 kill times="10":
     for run in $(seq {{ times }}); do python -m pytest -q tests/system/test_kill.py || exit 1; done
 
+# The contract in files, for subscribers: schemas/, from the events as they are in the code.
+schemas *arguments:
+    python -m tests.golden.generate {{ arguments }}
+
 # The whole market on this machine, on real input.
 demo *arguments:
     pasar demo {{ arguments }}

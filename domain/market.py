@@ -427,10 +427,17 @@ class World:
     def _fold_job(self, event: JobReused | JobCancelled | JobExpired | JobCompleted) -> str:
         moved = self.jobs[event.job] = job.evolve(self.jobs[event.job], event)
         if moved.state is job.State.COMPLETED and moved.verified == moved.terms.tasks and not moved.original:
-            self.verified_work[moved.terms.client, moved.terms.work_key] = event.job
-            if moved.replayed == moved.terms.tasks:
-                self.verified_work["", moved.terms.work_key] = event.job
+            self._keep_verified(moved)
         return event.job
+
+    def _keep_verified(self, found: job.Job) -> None:
+        """Remember results that may be handed out again; those that more replicas confirmed stay."""
+        terms = found.terms
+        known = self.verified_work.get((terms.client, terms.work_key))
+        if known is None or self.jobs[known].terms.replicas <= terms.replicas:
+            self.verified_work[terms.client, terms.work_key] = terms.job
+        if found.replayed == terms.tasks:
+            self.verified_work["", terms.work_key] = terms.job
 
     def _fold_task(self, event: Any) -> str:
         job_id_, index = event.job, event.task

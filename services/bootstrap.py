@@ -25,12 +25,14 @@ from services.bus.connect import connect
 from services.bus.consume import Consumer
 from services.bus.link import Link
 from services.bus.relay import Relay
+from services.bus.roots import ask_root
 from services.bus.status import serve_status
 from services.config import Settings
 from services.inspector.agent import Inspector
 from services.keys import Party, party
 from services.ledger.log import Log
 from services.ledger.reader import LogReader
+from services.ledger.root import SignedRoot
 from services.market.keeper import Keeper
 from services.market.service import Market
 from services.ports import Record, Stored, SystemClock
@@ -76,6 +78,24 @@ async def commander(settings: Settings, who: Party, *, role: str = "party") -> A
         link.close()
         with contextlib.suppress(asyncio.CancelledError):
             await keeping
+
+
+async def signed_root(settings: Settings, *, covers: int = 0) -> SignedRoot:
+    """The root of the log, signed by this market; over the event at position ``covers`` at least.
+
+    Raises:
+        NoRoot, NotSigned: The market gives none that holds.
+        BusError, TimeoutError: It does not answer.
+    """
+    wire = await wires(settings, "reader", "root")()
+
+    async def request(subject: str, data: bytes, timeout_s: float) -> bytes:
+        return await wire.request(subject, data, timeout_s=timeout_s)
+
+    try:
+        return await ask_root(request, operator(settings), covers=covers)
+    finally:
+        wire.close()
 
 
 async def run_market(settings: Settings, name: str) -> None:
@@ -259,7 +279,15 @@ async def _enter_market(market: Commander, client: Client, executor: Executor, o
         except RefusedByMarket as refused:
             if refused.name != AlreadyCredited.__name__:
                 raise
-    items: list[Command] = [PlaceAsk(options.price_msat, options.slots * options.lanes, options.memory_mb)]
+    items: list[Command] = [
+        PlaceAsk(
+            options.price_msat,
+            options.slots * options.lanes,
+            options.memory_mb,
+            options.tflop_msat,
+            options.gb_msat,
+        )
+    ]
     if options.measure:
         flops_per_s, bytes_per_s = await device.measure(executor)
         items.append(MeasureCapability(flops_per_s, bytes_per_s))

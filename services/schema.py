@@ -1,7 +1,8 @@
 """The contract in the forms that tools read: JSON Schema of every event and command, AsyncAPI of the stream.
 
-All of it is taken from the types themselves; ``x-privacy`` says what a field may reveal. Sources: JSON Schema 2020-12,
-AsyncAPI 3.0.0, CloudEvents 1.0 (binary mode: the attributes are headers, the body is the event).
+All of it is taken from the types themselves; ``x-privacy`` says what a field may reveal. The examples are events of a
+market that ran (of the demo, mostly). ``schemas/`` holds it as files; `just schemas` writes them. Sources: JSON Schema
+2020-12, AsyncAPI 3.0.0, CloudEvents 1.0 (binary mode: the attributes are headers, the body is the event).
 """
 
 import inspect as docs
@@ -9,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, get_args
 
 import msgspec
@@ -50,6 +52,22 @@ KINDS: Final[Mapping[type, Kind]] = {
 }
 COMMANDS: Final[tuple[type[Struct], ...]] = get_args(Command)
 _ATTRIBUTE: Final = re.compile(r"(\w+(?:, \w+)*): (.+)")
+
+
+class Example(Struct, frozen=True):
+    """One published event."""
+
+    headers: dict[str, str]
+    payload: dict[str, Any]
+
+
+EXAMPLES_FILE: Final = Path(__file__).with_name("examples.json")
+
+
+@cache
+def examples() -> Mapping[str, Example]:
+    """A published event of every kind by its stored name."""
+    return msgspec.json.decode(EXAMPLES_FILE.read_bytes(), type=dict[str, Example])
 
 
 class NoSuchSchema(Refused):
@@ -96,6 +114,7 @@ def asyncapi() -> dict[str, Any]:
     """The event stream and the command endpoint, as the market offers them."""
     events = {event.__name__: event for event in EVENTS}
     _, components = _components((*EVENTS, Body), "#/components/schemas/{name}")
+    components = {name: _discriminated(component) for name, component in components.items()}
     channels = {name: _channel(event) for name, event in events.items()}
     channels["Command"] = {
         "address": SUBJECT,
@@ -126,6 +145,13 @@ def asyncapi() -> dict[str, Any]:
         },
         "components": {"messages": messages, "schemas": {**components, "Headers": HEADERS}},
     }
+
+
+def files() -> dict[str, Any]:
+    """The whole contract as the files of a folder, by their names."""
+    events = {f"{name}.json": one(name) for name in NAMES.values()}
+    taken = {f"commands/{command.__name__}.json": one(command.__name__) for command in COMMANDS}
+    return {**events, **taken, "asyncapi.json": asyncapi()}
 
 
 HEADERS: Final[Mapping[str, Any]] = {
@@ -176,12 +202,14 @@ _OWNERS: Final = {
 
 
 def _message(event: type) -> dict[str, Any]:
+    example = examples()[NAMES[event]]
     return {
         "name": NAMES[event],
         "title": _summary(event),
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/Headers"},
         "payload": {"$ref": f"#/components/schemas/{event.__name__}"},
+        "examples": [{"headers": example.headers, "payload": example.payload}],
     }
 
 
@@ -201,7 +229,8 @@ def _schema(name: str, kind: type[Struct]) -> dict[str, Any]:
     _, components = _components((kind,), "#/$defs/{name}")
     own = components.pop(kind.__name__)
     defs = {"$defs": components} if components else {}
-    return {"$schema": DIALECT, "$id": f"urn:pasar:{name}", **own, **defs}
+    shown = {"examples": [examples()[name].payload]} if kind in KINDS else {}
+    return {"$schema": DIALECT, "$id": f"urn:pasar:{name}", **own, **defs, **shown}
 
 
 def _components(kinds: tuple[type, ...], template: str) -> tuple[Any, dict[str, dict[str, Any]]]:
@@ -210,6 +239,18 @@ def _components(kinds: tuple[type, ...], template: str) -> tuple[Any, dict[str, 
     references, components = msgspec.json.decode(msgspec.json.encode(made))  # defaults as JSON has them
     found = {kind.__name__: kind for kind in _structs(kinds)}
     return references, {name: _explained(schema, found[name]) for name, schema in components.items()}
+
+
+def _discriminated(schema: Any) -> Any:
+    """With discriminators as AsyncAPI has them: the property's name alone, without the mapping of OpenAPI."""
+    match schema:
+        case {"discriminator": {"propertyName": str(name)}, **rest}:
+            return {**_discriminated(rest), "discriminator": name}
+        case dict():
+            return {key: _discriminated(value) for key, value in schema.items()}
+        case list():
+            return [_discriminated(value) for value in schema]
+    return schema
 
 
 def _structs(kinds: tuple[type, ...]) -> set[type]:

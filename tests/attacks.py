@@ -136,9 +136,9 @@ def endless() -> None:
 
 
 def hungry() -> None:
-    taken = [bytearray(1 << 20)]
+    taken = []
     while True:
-        taken.append(bytearray(64 << 20))
+        taken.append(np.empty(64 << 20))
 
 
 def failing() -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 import asyncpg
 
 from services.ledger import merkle
-from services.ledger.schema import migrate
+from services.ledger.schema import SQL, migrate
 from services.ports import Stored
 
 _INSERT = """
@@ -28,10 +28,14 @@ async def write_log(database_url: str, records: Sequence[Stored], *, after: int 
     connection = await asyncpg.connect(database_url)
     try:
         await migrate(connection)
+        await connection.execute("SET search_path TO ledger")
         for start in range(after, len(records), 10_000):
             await connection.execute(_INSERT, *zip(*records[start : start + 10_000], strict=True))
-        tree = tree_of(records)
+        tree = merkle.CompactRange()
+        nodes = tree.extend(map(merkle.leaf, records))
         await connection.execute("UPDATE ledger.head SET pos = $1, tree = $2", tree.size, tree.nodes)
+        if nodes:
+            await connection.execute(SQL["keep_nodes"], *zip(*nodes, strict=True))
     finally:
         await connection.close()
 

@@ -33,9 +33,9 @@ BLOB = blobs.blob_ref(b"program", "0" * 32)
 
 
 class Simulation:
-    def __init__(self, seed: int, *, clients: int = 3, workers: int = 6) -> None:
+    def __init__(self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR) -> None:
         self.random = random.Random(seed)
-        self.world = World(OPERATOR)
+        self.world = World(operator)
         self.now = START
         self.records: list[Stored] = []
         self.refusals = 0
@@ -49,8 +49,8 @@ class Simulation:
             ("clock", CLOCK),
             ("inspector", INSPECTOR),
         ):
-            self.do(market.GrantRole(role, party), OPERATOR)  # type: ignore[arg-type]
-        self.do(market.SetFee(300_000), OPERATOR)
+            self.do(market.GrantRole(role, party), operator)  # type: ignore[arg-type]
+        self.do(market.SetFee(300_000), operator)
         meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
         self.do(market.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-_MEANING: Final = {
+#: By the names that a sandbox tells.
+MEANING: Final = {
     "files": "a program opens few files",
     "file_size": "and writes only small ones",
     "core": "a crash leaves no memory image behind",
@@ -26,7 +27,7 @@ def lines(applied: Mapping[str, bool]) -> list[str]:
         applied: Whether the system granted it, by name, as a sandbox says.
     """
     told = [
-        f"  {'granted' if granted else 'MISSING':<8} {name.replace('_', ' '):<18} {_MEANING.get(name, '')}".rstrip()
+        f"  {'granted' if granted else 'MISSING':<8} {name.replace('_', ' '):<18} {MEANING.get(name, '')}".rstrip()
         for name, granted in applied.items()
     ]
     return told if all(applied.values()) else [*told, _ADVICE]

@@ -1,34 +1,44 @@
 """Replays the log and checks every invariant on every event; names the first event that breaks each.
 
 The market's own fold is one of the witnesses only: money, assignments, commitments, rulings and actors are checked by
-books that know nothing of it.
+books that know nothing of it. The drivers are imported where a running market is audited: the same invariants are asked
+of a receipt, where there is no database.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import asyncpg
 from msgspec import Struct
 
 from domain.errors import Corrupt, Unavailable
 from domain.events import AnyEvent
 from domain.market import World
 from services.audit.actors import Actors
-from services.audit.invariant import Broken, Check
+from services.audit.invariant import Broken, Check, Invariant
 from services.audit.money import Money
 from services.audit.programs import Inspected, VerifiedBeforeReused
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
 from services.config import Settings
 from services.ledger import codec, merkle
-from services.ledger.reader import LogReader
-from services.ledger.schema import SCHEMA
+from services.ledger.root import SignedRoot
 from services.ports import Stored
-from services.projections.compare import Compared, check
-from services.projections.generations import PROJECTIONS
 from services.replay import History, appoint, undisturbed
 
+if TYPE_CHECKING:
+    from services.projections.compare import Compared
+
 Progress = Callable[[int, int], None]
-_HEAD: Final = f"SELECT pos, tree FROM {SCHEMA}.head"
+#: What is checked of the events alone; a receipt's events are asked the same.
+INVARIANTS: Final[tuple[type[Invariant], ...]] = (
+    Money,
+    Inspected,
+    VerifiedBeforeReused,
+    PaidForVerified,
+    BoundBeforeShown,
+    SlashedByRuling,
+    OneHolder,
+    Actors,
+)
 #: What an event that makes no sense does to code which expects that it does.
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
 
@@ -73,6 +83,7 @@ async def audit(
     *,
     upto: int | None = None,
     roots: Mapping[int, bytes] | None = None,
+    signed: Sequence[SignedRoot] = (),
     database_url: str | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
@@ -80,12 +91,13 @@ async def audit(
 
     Args:
         roots: Merkle roots that were published, by number of events; each must be that of the log's beginning.
+        signed: Roots whose signature holds; each must be of the log's beginning, and of the market that keeps it.
         database_url: Where the read models are; they are compared at their own positions.
         progress: Called with events checked so far and those there are.
     """
     head = await log.head()
     last = head if upto is None else min(upto, head)
-    auditor = _Auditor(roots or {}, last)
+    auditor = _Auditor(roots or {}, [one for one in signed if upto is None or one.size <= upto], last)
     with undisturbed():
         try:
             async for page in log.iterate(0, last):
@@ -100,12 +112,23 @@ async def audit(
     return Verdict(all(found.ok for found in outcomes), auditor.position, auditor.tree.root.hex(), outcomes)
 
 
-async def of_market(settings: Settings, *, upto: int | None = None, progress: Progress | None = None) -> Verdict:
+async def of_market(
+    settings: Settings,
+    *,
+    upto: int | None = None,
+    signed: Sequence[SignedRoot] = (),
+    progress: Progress | None = None,
+) -> Verdict:
     """Check a market's log and, unless it stops at ``upto``, its read models.
 
     Raises:
         Unavailable: No database is known.
+        NotSigned: One of the signed roots is not.
     """
+    from services.ledger.reader import LogReader
+
+    for one in signed:
+        one.check()
     url = settings.database_url
     if url is None:
         raise Unavailable(reason="no database is known; start the market with `pasar up`")
@@ -113,16 +136,20 @@ async def of_market(settings: Settings, *, upto: int | None = None, progress: Pr
     log = await LogReader.open(url, connections_max=2)
     try:
         models = url if upto is None else None
-        return await audit(log, upto=upto, roots=roots, database_url=models, progress=progress)
+        return await audit(log, upto=upto, roots=roots, signed=signed, database_url=models, progress=progress)
     finally:
         await log.close()
 
 
 async def stored_root(database_url: str) -> dict[int, bytes]:
     """The root that the log's head claims, by number of events."""
+    import asyncpg
+
+    from services.ledger.schema import SCHEMA
+
     connection = await asyncpg.connect(database_url)
     try:
-        (row,) = await connection.fetch(_HEAD)
+        (row,) = await connection.fetch(f"SELECT pos, tree FROM {SCHEMA}.head")
         return {row["pos"]: merkle.CompactRange(row["pos"], row["tree"]).root}
     finally:
         await connection.close()
@@ -131,22 +158,17 @@ async def stored_root(database_url: str) -> dict[int, bytes]:
 class _Auditor:
     """The books of one audit."""
 
-    def __init__(self, roots: Mapping[int, bytes], last: int) -> None:
+    def __init__(self, roots: Mapping[int, bytes], signed: Sequence[SignedRoot], last: int) -> None:
         self.world, self.tree, self.position = World(""), merkle.CompactRange(), 0
         self.placed, self.rooted = Outcome("log"), Outcome("merkle")
         self._versions: dict[bytes, int] = {}
         self._folds = True
-        self._roots = {size: root for size, root in sorted(roots.items()) if size <= last}
-        invariants = (
-            Money(),
-            Inspected(),
-            VerifiedBeforeReused(),
-            PaidForVerified(),
-            BoundBeforeShown(),
-            SlashedByRuling(),
-            OneHolder(),
-            Actors(),
-        )
+        self._signed = signed
+        self._roots: dict[int, set[bytes]] = {}
+        claimed = [(size, root) for size, root in roots.items() if size <= last]
+        for size, root in claimed + [(one.size, bytes.fromhex(one.root)) for one in signed]:
+            self._roots.setdefault(size, set()).add(root)
+        invariants = [invariant() for invariant in INVARIANTS]
         self._invariants = [(invariant, Outcome(invariant.name)) for invariant in invariants]
         self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
         for invariant, outcome in self._invariants:
@@ -197,7 +219,7 @@ class _Auditor:
 
     def _extend(self, page: Sequence[Stored]) -> None:
         leaves = list(map(merkle.leaf, page))
-        for size in [size for size in self._roots if self.tree.size < size <= self.tree.size + len(page)]:
+        for size in [size for size in sorted(self._roots) if self.tree.size < size <= self.tree.size + len(page)]:
             split = size - self.tree.size
             self.tree.extend(leaves[:split])
             del leaves[:split]
@@ -206,12 +228,20 @@ class _Auditor:
 
     def _check_root(self, size: int) -> None:
         self.rooted.checked += 1
-        if self.tree.root != self._roots[size]:
+        if self._roots[size] != {self.tree.root}:
             self.rooted.broken(size, "", f"the published root over {size} events is not that of the log")
 
     def finish(self) -> list[Outcome]:
         if 0 in self._roots:
             self.rooted.checked += 1
+            if self._roots[0] != {merkle.EMPTY_ROOT}:
+                self.rooted.broken(0, "", "a published root over no events is not that of an empty log")
+        for one in self._signed:
+            if one.size > self.position:
+                what = f"the market signed a root over {one.size} events and the log has {self.position}"
+                self.rooted.broken(self.position, "", what)
+            elif self.world.operator and one.market != self.world.operator:
+                self.rooted.broken(one.size, "", f"the root is signed by {one.market}, which does not keep this log")
         for invariant, outcome in self._invariants:
             if outcome.ok:
                 try:
@@ -222,6 +252,9 @@ class _Auditor:
 
 
 async def _audit_read_models(log: History, database_url: str) -> Outcome:
+    from services.projections.compare import check
+    from services.projections.generations import PROJECTIONS
+
     outcome = Outcome("read_models")
     try:
         compared = await check(log, database_url, PROJECTIONS)

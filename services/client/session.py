@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -179,7 +179,10 @@ async def session(settings: Settings, name: str = "client") -> AsyncIterator[Ses
 
 
 async def follow(settings: Settings, *, after: int = 0, subject: str = "pasar.events.>") -> AsyncIterator[Stored]:
-    """Events behind a position, for ever, over interruptions of the broker; filter by ``subject``."""
+    """Events behind a position, for ever, over interruptions of the broker; filter by ``subject``.
+
+    What was heard is yielded before an error that ends the subscription is raised.
+    """
     arrived: asyncio.Queue[Stored] = asyncio.Queue(maxsize=FOLLOW_MAX)
     last = after
 
@@ -192,12 +195,35 @@ async def follow(settings: Settings, *, after: int = 0, subject: str = "pasar.ev
 
     position: Callable[[], int] = lambda: last  # noqa: E731  read at each reconnection
     consumer = Consumer(bootstrap.wires(settings, "reader", "follow"), position, offer, subject=subject)
-    consuming = asyncio.get_running_loop().create_task(consumer.run())
+    async for event in _while_running(consumer.run(), arrived):
+        yield event
+
+
+async def _while_running(run: Coroutine[None, None, None], arrived: "asyncio.Queue[Stored]") -> AsyncIterator[Stored]:
+    """What ``run`` puts into the queue, until it ends; then its error is raised.
+
+    No TaskGroup: a generator may be closed in another task than the one that began it.
+    """
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(run)
     try:
         while True:
-            yield await arrived.get()
+            while not arrived.empty():
+                yield arrived.get_nowait()
+            if running.done():
+                running.result()
+                return
+            getting = loop.create_task(arrived.get())
+            try:
+                await asyncio.wait({getting, running}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                heard = getting.done() and not getting.cancelled()
+                getting.cancel()
+            if heard:
+                yield getting.result()
     finally:
-        consuming.cancel()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def read(stored: Stored) -> AnyEvent:

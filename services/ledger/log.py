@@ -20,7 +20,7 @@ from asyncpg.pgproto.pgproto import UUID as FastUUID
 
 from domain.errors import Corrupt, Unavailable
 from services.ledger.errors import Conflict, Fenced, Unconfirmed, rolled_back, translated
-from services.ledger.merkle import CompactRange, leaves
+from services.ledger.merkle import STORED_LEVEL, CompactRange, Node, leaf, leaves
 from services.ledger.reader import LogReader
 from services.ledger.schema import SCHEMA, SQL, migrate
 from services.ports import Clock, Record, Stored
@@ -91,6 +91,7 @@ class Log:
                 reader = await LogReader.open(database_url, schema=schema)
                 log = cls(connection, reader, clock=clock, exclusive=exclusive, on_commit=on_commit)
                 await log._learn_head()
+                await log._complete_nodes()
             except BaseException:
                 connection.terminate()
                 raise
@@ -142,7 +143,8 @@ class Log:
         batch = self._in_flight = self._take()
         records = [record for append in batch for record in append.records]
         at = self._clock.now()
-        tree = self.tree.grown(leaves(self.position, at, records))
+        tree = self.tree.copy()
+        nodes = tree.extend(leaves(self.position, at, records))
         streams, versions, names, datas, metas = zip(*records, strict=True)
         try:
             moved = await self._connection.fetchval(
@@ -155,6 +157,7 @@ class Log:
                 names,
                 datas,
                 metas,
+                *_columns(nodes),
             )
         except asyncpg.UniqueViolationError:
             self._put_back(batch)
@@ -225,6 +228,14 @@ class Log:
             raise Corrupt("the log has no head")
         self.position, self.tree = row["pos"], CompactRange(row["pos"], row["tree"])
 
+    async def _complete_nodes(self) -> None:
+        """Store the subtrees of a log that was written before they were kept."""
+        if await self._connection.fetchval(SQL["nodes_stored"], STORED_LEVEL) == self.position >> STORED_LEVEL:
+            return
+        tree = CompactRange()
+        async for page in self.reader.iterate(0, self.position):
+            await self._connection.execute(SQL["keep_nodes"], *_columns(tree.extend(map(leaf, page))))
+
     def _fail(self, reason: str, *, rolled_back: bool = False) -> None:
         """Tell everybody who waits that nothing more will be recorded here."""
         self._closed = self._closed or reason
@@ -249,6 +260,10 @@ class Log:
         self._fail("the log is closed")
         await self.reader.close()
         await self._connection.close(timeout=5)
+
+
+def _columns(nodes: Sequence[Node]) -> tuple[list[int], list[int], list[bytes]]:
+    return [node.level for node in nodes], [node.place for node in nodes], [node.hash for node in nodes]
 
 
 def _first_lost(records: Iterable[Record], taken: set[tuple[bytes, int]], missing: dict[bytes, int]) -> Record | None:

@@ -4,14 +4,19 @@ A leaf is ``SHA-256(0x00 || record)``, a node ``SHA-256(0x01 || left || right)``
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from struct import Struct
+from typing import Final, NamedTuple
 
 from services.ports import Record, Stored
 
 EMPTY_ROOT = hashlib.sha256().digest()
+#: Complete subtrees of 2^8 leaves and more are stored with the log.
+STORED_LEVEL: Final = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: 0x00 of a leaf, 0x01 for this form of record, position, microseconds since 1970, stream, version, then the lengths of
 #: name, meta and data, which follow. Every field has a fixed width or a length before it: no two events share a record.
@@ -52,6 +57,21 @@ def hash_node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
+class Node(NamedTuple):
+    """A complete subtree: the leaves from ``place << level`` on, 2^level of them."""
+
+    level: int
+    place: int
+    hash: bytes
+
+
+class Span(NamedTuple):
+    """Leaves from ``start`` to before ``end``."""
+
+    start: int
+    end: int
+
+
 class CompactRange:
     """The head of a growing tree: the roots of its complete subtrees, largest first, and nothing else."""
 
@@ -63,33 +83,40 @@ class CompactRange:
         if len(self.nodes) != size.bit_count():
             raise ValueError(f"a tree of {size} leaves has {size.bit_count()} complete subtrees, not {len(self.nodes)}")
 
-    def extend(self, new: Iterable[bytes]) -> None:
-        """Add leaf hashes at the end."""
+    def extend(self, new: Iterable[bytes]) -> list[Node]:
+        """Add leaf hashes at the end.
+
+        Returns:
+            The subtrees of ``STORED_LEVEL`` and more that are complete now.
+        """
         size, nodes, sha = self.size, self.nodes, hashlib.sha256
+        complete: list[Node] = []
         for node in new:
-            carry = size
+            carry, level = size, 0
             while carry & 1:
                 node = sha(b"\1" + nodes.pop() + node).digest()
                 carry >>= 1
+                level += 1
+                if level >= STORED_LEVEL:
+                    complete.append(Node(level, carry, node))
             nodes.append(node)
             size += 1
         self.size = size
+        return complete
+
+    def copy(self) -> "CompactRange":
+        return CompactRange(self.size, self.nodes)
 
     def grown(self, new: Iterable[bytes]) -> "CompactRange":
         """A copy with leaf hashes added."""
-        copy = CompactRange(self.size, self.nodes)
+        copy = self.copy()
         copy.extend(new)
         return copy
 
     @property
     def root(self) -> bytes:
         """Hash of the whole tree."""
-        if not self.nodes:
-            return EMPTY_ROOT
-        *rest, root = self.nodes
-        for node in reversed(rest):
-            root = hash_node(node, root)
-        return root
+        return joined(self.nodes) if self.nodes else EMPTY_ROOT
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CompactRange) and (self.size, self.nodes) == (other.size, other.nodes)
@@ -126,39 +153,15 @@ class Tree:
 
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """Proof that leaf ``index`` is in the tree of the first ``size`` leaves (RFC 9162, 2.1.3.1)."""
-        size = self._checked(size)
-        if not 0 <= index < size:
-            raise IndexError(f"leaf {index} is not in a tree of {size} leaves")
-        proof: list[bytes] = []
-        start, end = 0, size
-        while end - start > 1:
-            middle = start + _split(end - start)
-            if index < middle:
-                proof.append(self._subroot(middle, end))
-                end = middle
-            else:
-                proof.append(self._subroot(start, middle))
-                start = middle
-        return proof[::-1]
+        return [self._subroot(*span) for span in inclusion_spans(index, self._checked(size))]
 
     def consistency(self, old: int, size: int | None = None) -> list[bytes]:
         """Proof that the tree of ``size`` leaves begins with that of ``old`` leaves (RFC 9162, 2.1.4.1)."""
-        size = self._checked(size)
-        if not 0 < old <= size:
-            raise IndexError(f"a tree of {size} leaves has no earlier tree of {old}")
-        proof: list[bytes] = []
-        start, end, whole = 0, size, True
-        while old != end:
-            middle = start + _split(end - start)
-            if old <= middle:
-                proof.append(self._subroot(middle, end))
-                end = middle
-            else:
-                proof.append(self._subroot(start, middle))
-                start, whole = middle, False
-        if not whole:
-            proof.append(self._subroot(start, end))
-        return proof[::-1]
+        return [self._subroot(*span) for span in consistency_spans(old, self._checked(size))]
+
+    def cover(self, indexes: Sequence[int], size: int | None = None) -> list[bytes]:
+        """Proof that these leaves, in order, are in the tree of the first ``size`` leaves; see ``rebuilt_root``."""
+        return [self._subroot(*span) for span in cover_spans(indexes, self._checked(size))]
 
     def _checked(self, size: int | None) -> int:
         if size is None:
@@ -179,6 +182,133 @@ class Tree:
 def _split(width: int) -> int:
     """The largest power of two below ``width``."""
     return 1 << ((width - 1).bit_length() - 1)
+
+
+# ------------------------------------------------------------------------------------------- which subtrees a proof has
+def inclusion_spans(index: int, size: int) -> list[Span]:
+    """The subtrees whose roots prove leaf ``index``, in the order of RFC 9162, section 2.1.3.1.
+
+    Raises:
+        IndexError: There is no such leaf.
+    """
+    if not 0 <= index < size:
+        raise IndexError(f"leaf {index} is not in a tree of {size} leaves")
+    found: list[Span] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            found.append(Span(middle, end))
+            end = middle
+        else:
+            found.append(Span(start, middle))
+            start = middle
+    return found[::-1]
+
+
+def consistency_spans(old: int, size: int) -> list[Span]:
+    """The subtrees whose roots prove that ``size`` leaves begin with ``old``, as in RFC 9162, section 2.1.4.1.
+
+    Raises:
+        IndexError: There is no such earlier tree.
+    """
+    if not 0 < old <= size:
+        raise IndexError(f"a tree of {size} leaves has no earlier tree of {old}")
+    found: list[Span] = []
+    start, end, whole = 0, size, True
+    while old != end:
+        middle = start + _split(end - start)
+        if old <= middle:
+            found.append(Span(middle, end))
+            end = middle
+        else:
+            found.append(Span(start, middle))
+            start, whole = middle, False
+    if not whole:
+        found.append(Span(start, end))
+    return found[::-1]
+
+
+def cover_spans(indexes: Sequence[int], size: int) -> list[Span]:
+    """The largest subtrees that hold none of these leaves, from left to right: the union of their audit paths, once.
+
+    Raises:
+        IndexError: The leaves are not in order, or not all in the tree.
+    """
+    _in_order(indexes, size)
+    return list(_gaps(indexes, 0, len(indexes), Span(0, size))) if size else []
+
+
+def _gaps(indexes: Sequence[int], low: int, high: int, span: Span) -> Iterator[Span]:
+    """Those within ``span``, where ``indexes[low:high]`` are."""
+    start, end = span
+    if low == high:
+        yield span
+    elif high - low < end - start:
+        middle = start + _split(end - start)
+        cut = bisect_left(indexes, middle, low, high)
+        yield from _gaps(indexes, low, cut, Span(start, middle))
+        yield from _gaps(indexes, cut, high, Span(middle, end))
+
+
+def complete_in(span: Span) -> list[tuple[int, int]]:
+    """Level and place of the complete subtrees that a subtree of the tree consists of, from left to right."""
+    start, end = span
+    found: list[tuple[int, int]] = []
+    while start < end:
+        level = (end - start).bit_length() - 1
+        found.append((level, start >> level))
+        start += 1 << level
+    return found
+
+
+def joined(hashes: Sequence[bytes]) -> bytes:
+    """Root over neighbouring complete subtrees, the largest first."""
+    *rest, root = hashes
+    for node in reversed(rest):
+        root = hash_node(node, root)
+    return root
+
+
+def rebuilt_root(known: Sequence[tuple[int, bytes]], size: int, nodes: Sequence[bytes]) -> bytes:
+    """Root of the tree of ``size`` leaves, from some leaves (index and hash) and the nodes that ``cover_spans`` names.
+
+    Raises:
+        ValueError: The leaves are not in order and in the tree, or it takes more or fewer nodes.
+    """
+    indexes = [index for index, _ in known]
+    try:
+        _in_order(indexes, size)
+    except IndexError as error:
+        raise ValueError(str(error)) from None
+    if not size:
+        return EMPTY_ROOT
+    rest = iter(nodes)
+
+    def root(low: int, high: int, start: int, end: int) -> bytes:
+        if low == high:
+            return next(rest)
+        if end - start == 1:
+            return known[low][1]
+        middle = start + _split(end - start)
+        cut = bisect_left(indexes, middle, low, high)
+        left = root(low, cut, start, middle)
+        return hash_node(left, root(cut, high, middle, end))
+
+    try:
+        found = root(0, len(known), 0, size)
+    except StopIteration:
+        raise ValueError("nodes are missing") from None
+    if next(rest, None) is not None:
+        raise ValueError("there are more nodes than the tree has")
+    return found
+
+
+def _in_order(indexes: Sequence[int], size: int) -> None:
+    if any(one >= two for one, two in pairwise(indexes)):
+        raise IndexError("the leaves are not in order")
+    if indexes and not (indexes[0] >= 0 and indexes[-1] < size):
+        raise IndexError(f"the leaves are not all in a tree of {size}")
 
 
 def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:

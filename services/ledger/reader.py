@@ -95,6 +95,17 @@ class LogReader:
         """The events at these positions, in order."""
         return await self._fetch(SQL["at"], positions)
 
+    async def within(self, spans: Sequence[tuple[int, int]]) -> list[Stored]:
+        """The events of several ranges, each behind its first and up to its second position."""
+        return await self._fetch(SQL["within"], [after for after, _ in spans], [upto for _, upto in spans])
+
+    async def nodes(self, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """Roots of complete subtrees by level and place, as far as they are stored."""
+        with translated("reading"):
+            levels, places = [level for level, _ in wanted], [place for _, place in wanted]
+            rows = await self._pool.fetch(SQL["nodes"], levels, places)
+        return {(row["level"], row["place"]): row["hash"] for row in rows}
+
     async def stream(
         self,
         stream: bytes,
@@ -107,6 +118,10 @@ class LogReader:
         """Events of one stream with versions behind ``after`` up to ``upto``."""
         query = SQL["stream_backward" if newest_first else "stream_forward"]
         return await self._fetch(query, UUID(bytes=stream), after, upto, limit)
+
+    async def stream_named(self, stream: bytes, name: str) -> list[Stored]:
+        """Events of one stream that are stored under ``name``."""
+        return await self._fetch(SQL["stream_named"], UUID(bytes=stream), name)
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Stored]:
         with translated("reading"):

@@ -14,7 +14,7 @@ from domain import job
 from domain.errors import Refused, Unavailable
 from domain.events import JobCompleted, JobPosted
 from domain.market import Actor, Command, GrantRole, SetFee, World
-from services.bus import wake
+from services.bus import roots, wake
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
 from services.bus.wire import BusError, Message, Wire
 from services.keys import Party
@@ -22,6 +22,7 @@ from services.ledger.codec import NAMES, Meta, decode, decode_meta, encode, enco
 from services.ledger.errors import LogLost
 from services.ledger.log import Log
 from services.market.gateway import Gateway
+from services.market.roots import Roots
 from services.ports import Clock, Record
 
 TICK_S = 0.2
@@ -59,6 +60,7 @@ class Market:
         self._gateway: Gateway | None = None
         self._wire: Wire | None = None
         self._log: Log | None = None
+        self._signer = Roots(operator, self._publish, clock)
         self.rebuilds = 0
 
     def status(self) -> dict[str, object]:
@@ -70,6 +72,7 @@ class Market:
             "commands": gateway.commands if gateway else 0,
             "refused": gateway.refused if gateway else 0,
             "waiting": gateway.waiting if gateway else 0,
+            "roots_signed": self._signer.signed,
             "rebuilds": self.rebuilds,
             "at": self._clock.now().isoformat(),
         }
@@ -86,6 +89,7 @@ class Market:
             try:
                 wire = await self._connect()
                 wire.subscribe(SUBJECT, self._on_messages, queue="market")
+                wire.subscribe(roots.SUBJECT, self._on_root_wanted, queue="market")
                 await wire.flush()
                 self._wire = wire
                 self._wake()
@@ -105,6 +109,9 @@ class Market:
         answer = encode_reply(Reply(refused=[Refusal(-1, refusal.name, str(refusal))]))
         for message in messages:
             self._publish(message.reply.decode(), answer)
+
+    def _on_root_wanted(self, heard: list[Message]) -> None:
+        self._signer.on_messages(answerable(heard), self._log if self._gateway else None)
 
     def _publish(self, subject: str, data: bytes) -> None:
         if self._wire is not None and subject:
@@ -156,14 +163,20 @@ class Market:
         while True:
             await asyncio.sleep(TICK_S)
             gateway.tick(self._clock.now())
+            self._serve_roots()
 
     def _committed(self, position: int, records: list[Record]) -> None:
         self._publish("pasar.head", b"")
+        self._serve_roots()
         for record in records:
             if record.name == _POSTED:
                 terms = decode(record.name, record.data)
                 assert isinstance(terms, JobPosted)
                 self._posted(terms)
+
+    def _serve_roots(self) -> None:
+        if self._gateway is not None and self._log is not None:
+            self._signer.serve(self._log)
 
     async def _take_office(self, world: World, events: Log) -> None:
         """Record who holds which role and what the market charges, once."""

@@ -15,7 +15,8 @@ from domain.meter import Meter
 from services.programs import graph, header, metering
 from services.programs.canonical import canonicalise, identity
 from services.programs.export import PLATFORMS
-from services.programs.graph import Graph, Shaped
+from services.programs.graph import Graph
+from services.programs.shapes import Shaped
 from services.programs.verdict import DEFAULT, AdmissionLimits, Inadmissible, Inspection, Reason
 
 __all__ = ["DEFAULT", "AdmissionLimits", "Inadmissible", "Inspection", "Reason", "inspect"]
@@ -41,7 +42,7 @@ def inspect(program: bytes, limits: AdmissionLimits = DEFAULT) -> Inspection:
     if len(program) > limits.program_bytes:
         raise Inadmissible(
             "too_large",
-            f"{len(program)} bytes, allowed are {limits.program_bytes}; pass arrays as inputs instead of capturing them",
+            f"{len(program)} bytes, allowed are {limits.program_bytes}; pass arrays as inputs",
         )
     header.check(program, limits)
     try:

@@ -124,7 +124,7 @@ def export_with_tree(
         jax.errors.TracerIntegerConversionError,
     ) as error:
         raise DependsOnValues(reason=_first_line(error)) from error
-    except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError) as error:
+    except (TypeError, ValueError, OverflowError, NotImplementedError, jax.errors.JAXTypeError) as error:
         raise Untraceable(reason=_first_line(error)) from error
     return Export(_canonical(exported), trees[-1])
 

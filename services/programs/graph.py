@@ -4,22 +4,16 @@ Reading refuses every operation, type, attribute, constant and call that is not 
 graph afterwards meets nothing unknown.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from jaxlib.mlir import ir
 
-from services.programs.operations import ALLOWED, COMPOSITES, KERNELS, REFUSED
+from services.programs import kernels
+from services.programs.operations import ALLOWED, COMPOSITES, REFUSED
+from services.programs.shapes import ELEMENT_BYTES, Shaped
 from services.programs.verdict import AdmissionLimits, Inadmissible
 
-#: Bytes of one element, by the type's name in MLIR. The types are those of ``services.arrays``.
-ELEMENT_BYTES: Final = {
-    **dict.fromkeys(("i1", "i8", "ui8"), 1),
-    **dict.fromkeys(("i16", "ui16", "f16", "bf16"), 2),
-    **dict.fromkeys(("i32", "ui32", "f32"), 4),
-    **dict.fromkeys(("i64", "ui64", "f64", "complex<f32>"), 8),
-}
 #: Axes of an array; as in ``services.arrays``.
 AXES_MAX: Final = 32
 #: Attributes that say something about a value and nothing about what is computed.
@@ -33,21 +27,6 @@ _MODULE_ATTRIBUTES: Final = frozenset(
 #: Dotted attributes of calls to kernels.
 _KERNEL_ATTRIBUTES: Final = frozenset({"mhlo.backend_config", "mhlo.frontend_attributes"})
 _ON_DEVICES: Final = ("sdy.", "mhlo.sharding", "mhlo.num_", "mhlo.is_same_data", "mhlo.spmd")
-
-
-class Shaped(NamedTuple):
-    """The type of a value."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return self.elements * ELEMENT_BYTES[self.dtype]
 
 
 class Operation:
@@ -82,6 +61,17 @@ class Operation:
         """Function that a call or composite stands for."""
         name = "callee" if self.name == "func.call" else "decomposition"
         return str(ir.FlatSymbolRefAttr(self.source.attributes[name]).value)
+
+    def kernel_call(self) -> kernels.Call:
+        """What a custom call says."""
+        attributes = self.source.attributes
+        settings: dict[str, int] = {}
+        if "mhlo.backend_config" in attributes:
+            for one in entries(attributes["mhlo.backend_config"]):
+                if isinstance(one.attr, ir.IntegerAttr):
+                    settings[one.name] = one.attr.value
+        target = ir.StringAttr(attributes["call_target_name"]).value
+        return kernels.Call(target, self.inputs, self.outputs, settings, self.text("backend_config").strip('"'))
 
     def text(self, name: str) -> str:
         """An attribute as MLIR writes it, empty if it has none of this name."""
@@ -140,10 +130,6 @@ class _Reader:
             functions[ir.StringAttr(source.attributes["sym_name"]).value] = self._function(source)
         if "main" not in functions:
             raise Inadmissible("unreadable", "it has no function main; make it with export_program")
-        for block in functions.values():
-            for operation in _all(block):
-                if operation.name in ("func.call", "stablehlo.composite"):
-                    _check_call(operation, functions)
         version = ir.StringAttr(attributes["pasar.jax_version"]).value if "pasar.jax_version" in attributes else ""
         return Graph(functions, version)
 
@@ -191,7 +177,7 @@ class _Reader:
             raise Inadmissible(
                 "too_large", f"more than {self._limits.operations} operations; write loops with jax.lax.scan"
             )
-        name = source.name
+        name: str = source.name
         if name not in ALLOWED:
             raise _operation(name)
         self._check_attributes(source)
@@ -206,10 +192,15 @@ class _Reader:
             block, captured = self._region(region, depth + 1)
             regions.append(block)
             uses |= captured
-        return Operation(source, operands, inputs, results, outputs, tuple(regions)), uses
+        operation = Operation(source, operands, inputs, results, outputs, tuple(regions))
+        if name == "stablehlo.custom_call" and (wrong := kernels.check(operation.kernel_call())):
+            called = operation.kernel_call().kernel
+            raise Inadmissible("custom_call", f"its call of {called} has {wrong}; use jax.numpy.linalg")
+        return operation, uses
 
     def _check_attributes(self, source: ir.Operation) -> None:
-        name, kernel = source.name, ""
+        name: str = source.name
+        kernel = ""
         if name == "stablehlo.custom_call":
             kernel = ir.StringAttr(source.attributes["call_target_name"]).value
             _check_kernel(source, kernel)
@@ -217,7 +208,7 @@ class _Reader:
             composite = ir.StringAttr(source.attributes["name"]).value
             if composite not in COMPOSITES:
                 raise Inadmissible("composite", f"{composite} is no function that is known here; write it out")
-        for attribute in source.attributes:
+        for attribute in map(str, source.attributes):
             if "." in attribute and attribute not in _REMARKS and not (kernel and attribute in _KERNEL_ATTRIBUTES):
                 raise _attribute(name, attribute)
 
@@ -226,7 +217,7 @@ class _Reader:
         try:
             value = source.attributes["value"]
         except TypeError:  # the bindings have no class for complex elements
-            repeated = "dense<(" in source.get_asm(large_elements_limit=1)
+            repeated = "dense<(" in str(source.get_asm(large_elements_limit=1))
         else:
             if not isinstance(value, ir.DenseElementsAttr):
                 raise Inadmissible("constants", f"a constant of type {shaped.dtype} is no array; pass it as an input")
@@ -272,7 +263,7 @@ def _shaped(kind: ir.Type) -> Shaped:
 def _check_kernel(source: ir.Operation, kernel: str) -> None:
     if "callback" in kernel:
         raise Inadmissible("callback", f"it calls back into the host by {kernel}; compute everything in jax")
-    if kernel not in KERNELS:
+    if kernel not in kernels.ROUTINES:
         raise Inadmissible("custom_call", f"it calls {kernel[:80]}, which no worker offers; use jax.numpy's operations")
     if "called_computations" in source.attributes and len(ir.ArrayAttr(source.attributes["called_computations"])):
         raise Inadmissible("custom_call", f"its call of {kernel} brings functions of its own; leave them out")
@@ -284,24 +275,10 @@ def _check_kernel(source: ir.Operation, kernel: str) -> None:
                 raise _attribute(kernel, attribute.name)
 
 
-def _check_call(operation: Operation, functions: dict[str, Block]) -> None:
-    """What is counted for a composite is its decomposition, so it has to be one that fits."""
-    callee = functions.get(operation.callee)
-    if callee is None or callee.types != operation.inputs or callee.operations[-1].inputs != operation.outputs:
-        raise Inadmissible("unreadable", f"it calls {operation.callee[:80]}, which is not there or has another form")
-
-
 def entries(dictionary: ir.Attribute) -> Iterator[ir.NamedAttribute]:
     """What a dictionary attribute holds; its class says nothing about being iterable, and is."""
     held: Any = ir.DictAttr(dictionary)
     yield from held
-
-
-def _all(block: Block) -> Iterator[Operation]:
-    for operation in block.operations:
-        yield operation
-        for region in operation.regions:
-            yield from _all(region)
 
 
 def _operation(name: str) -> Inadmissible:

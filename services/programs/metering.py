@@ -13,21 +13,19 @@ import math
 import re
 from typing import Final, NamedTuple
 
-from jaxlib.mlir import ir
-
-from services.programs import scalars
-from services.programs.graph import Block, Graph, Operation, Shaped
+from services.programs import kernels, scalars
+from services.programs.graph import Block, Graph, Operation
 from services.programs.operations import (
     ARITHMETIC,
     COMPLEX,
     FILLING,
     FREE,
-    KERNELS,
     MOVING,
     PICKING,
     TRANSCENDENTAL,
 )
 from services.programs.scalars import Counter, Known
+from services.programs.shapes import Shaped
 from services.programs.verdict import AdmissionLimits, Inadmissible
 
 
@@ -165,8 +163,8 @@ class _Walker:
             raise Inadmissible(
                 "unbounded_loop",
                 "nothing in its text says how often a while loop goes round at most; use lax.scan or fori_loop with "
-                "fixed bounds, or wrap the function in loop_bound(trips); some of jax.numpy.linalg has such loops on tpu "
-                "only: export it for cpu and cuda",
+                "fixed bounds, or wrap the function in loop_bound(trips); some of jax.numpy.linalg has such "
+                "loops on tpu only: export it for cpu and cuda",
             )
         cost = asked.cost.then(round_.cost).times(trips).then(asked.cost)
         cost = cost._replace(memory_bytes=_bytes(operation.outputs) + cost.memory_bytes)
@@ -222,9 +220,7 @@ def _plain(operation: Operation) -> Cost:
     if name in ARITHMETIC:
         return Cost(_elements(outputs) * _complex(operation, COMPLEX.get(name, 2)), bytes_moved=moved)
     if name == "stablehlo.custom_call":
-        kernel = ir.StringAttr(operation.source.attributes["call_target_name"]).value
-        flops = _kernel(KERNELS[kernel], operation) * _complex(operation, 4)
-        return Cost(flops, bytes_moved=moved, memory_bytes=moved)
+        return Cost(kernels.flops(operation.kernel_call()), bytes_moved=moved, memory_bytes=moved)
     return Cost(_FORMULAS[name](operation), bytes_moved=moved)
 
 
@@ -288,35 +284,6 @@ _FORMULAS: Final = {
     "stablehlo.triangular_solve": _triangular_solve,
     "stablehlo.cholesky": _cholesky,
 }
-
-
-def _kernel(formula: str, operation: Operation) -> int:
-    """Real operations of a factorisation of a batch of matrices of m rows and n columns."""
-    first = operation.inputs[0]
-    if len(first.shape) < 2:
-        return _elements(operation.inputs) * 8  # a tridiagonal matrix, or a permutation
-    m, n = first.shape[-2:]
-    batch = math.prod(first.shape[:-2])
-    k = min(m, n)
-    eliminated = 2 * m * n * k - (m + n) * k * k + 2 * k**3 // 3
-    match formula:
-        case "getrf":
-            flops = eliminated
-        case "trsm":
-            return n * operation.inputs[1].elements
-        case "potrf":
-            flops = n**3 // 3
-        case "geqrf" | "orgqr":
-            flops = 2 * eliminated
-        case "syevd":
-            flops = 9 * n**3
-        case "geev":
-            flops = 25 * n**3
-        case "gesdd":
-            flops = 22 * m * n * k
-        case _:  # gtsv, permutation: a few operations an element
-            return _elements(operation.inputs) * 8
-    return batch * flops
 
 
 def _applications(operation: Operation) -> tuple[int, ...]:

@@ -98,32 +98,3 @@ COMPOSITES: Final = frozenset(
         "zeta",
     ]
 )
-
-
-#: Kernels of jaxlib on CPU and the formula that counts them: LAPACK as jax wraps it. The tests run each of them.
-CPU_KERNELS: Final[Mapping[str, str]] = {
-    **{f"lapack_{letter}{name}_ffi": name for letter in "sdc" for name in ("getrf", "trsm", "potrf", "geqrf")},
-    **{f"lapack_{letter}{name}_ffi": name for letter in "sdc" for name in ("gesdd", "gtsv", "geev")},
-    **{f"lapack_{name}_ffi": "orgqr" for name in ("sorgqr", "dorgqr", "cungqr")},
-    **{f"lapack_{name}_ffi": "syevd" for name in ("ssyevd", "dsyevd", "cheevd")},
-}
-#: Their counterparts on NVIDIA's devices, as seen in exports of the same functions for cuda.
-CUDA_KERNELS: Final[Mapping[str, str]] = {
-    "cusolver_getrf_ffi": "getrf",
-    "cu_lu_pivots_to_permutation": "permutation",
-    "cusolver_potrf_ffi": "potrf",
-    "cusolver_geqrf_ffi": "geqrf",
-    "cusolver_orgqr_ffi": "orgqr",
-    "cusolver_syevd_ffi": "syevd",
-    "cusolver_gesvdj_ffi": "gesdd",
-    "cusolver_gesvd_ffi": "gesdd",
-    "cusparse_gtsv2_ffi": "gtsv",
-}
-#: And in exports for TPUs, where XLA expands them; seen, run by no test.
-TPU_KERNELS: Final[Mapping[str, str]] = {
-    "LuDecomposition": "getrf",
-    "Qr": "geqrf",
-    "ProductOfElementaryHouseholderReflectors": "orgqr",
-    "Eigh": "syevd",
-}
-KERNELS: Final[Mapping[str, str]] = {**CPU_KERNELS, **CUDA_KERNELS, **TPU_KERNELS}

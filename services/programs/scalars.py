@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from jaxlib.mlir import ir
 
-from services.programs.graph import Operation, Shaped
+from services.programs.graph import Operation
+from services.programs.shapes import Shaped
 
 
 class Counter(NamedTuple):

@@ -79,8 +79,8 @@ class AdmissionLimits(Struct, frozen=True, kw_only=True):
     output_bytes: int = BLOB_BYTES_MAX - (1 << 20)
     arrays: int = 4096
     memory_bytes: int = 1 << 40
-    operations: int = 50_000
-    visits: int = 250_000
+    operations: int = 20_000
+    visits: int = 100_000
     work: int = 10**18
     depth: int = 64
 

@@ -1,9 +1,9 @@
 """Who may say and hear what on NATS: one table, written into the server's configuration.
 
 Every role has an inbox of its own, so that none reads another's replies; replies go out on the inboxes of those who may
-ask. ``public`` is also what a client without a key becomes: it may read the log and send commands, which are signed
-anyway. Whoever may create a consumer may name any deliver subject for it (the server checks none), so nothing unsigned
-may be believed without looking it up: ``pasar.head`` and ``pasar.wake`` are hints.
+ask. ``public`` is also what a client without a key becomes: it may read the log, ask for its signed root and send
+commands, which are signed anyway. Whoever may create a consumer may name any deliver subject for it (the server checks
+none), so nothing unsigned may be believed without looking it up: ``pasar.head`` and ``pasar.wake`` are hints.
 """
 
 from typing import Final
@@ -55,6 +55,7 @@ def _get(stream: str) -> tuple[str, ...]:
 _ASK: Final = ("$SRV.>",)
 _SERVE: Final = ("$SRV.>",)
 _COMMAND: Final = ("pasar.command",)
+_ROOT: Final = ("pasar.log.root",)
 _READ_EVENTS: Final = _read("EVENTS")
 _OWN_CONSUMERS: Final = ("$JS.API.CONSUMER.DELETE.EVENTS.>",)
 _BLOBS: Final = (
@@ -65,7 +66,7 @@ _BLOBS: Final = (
     "pasar.blobs.want.>",
 )
 _PARTY: Final = Role(
-    publish=(*_COMMAND, "pasar.faucet", "pasar.inspect", *_BLOBS, *_READ_EVENTS, *_OWN_CONSUMERS, *_ASK),
+    publish=(*_COMMAND, *_ROOT, "pasar.faucet", "pasar.inspect", *_BLOBS, *_READ_EVENTS, *_OWN_CONSUMERS, *_ASK),
     subscribe=("pasar.blobs.want.>", "pasar.head", "pasar.wake.>", *_SERVE),
     answers=True,
 )
@@ -87,7 +88,7 @@ ROLES: Final[dict[str, Role]] = {
             "$JS.API.STREAM.UPDATE.OBJ_blobs",
             *_ASK,
         ),
-        subscribe=("pasar.command", "pasar.blobs.want.>", *_SERVE),
+        subscribe=(*_COMMAND, *_ROOT, "pasar.blobs.want.>", *_SERVE),
         answers=True,
     ),
     "relay": Role(
@@ -100,11 +101,11 @@ ROLES: Final[dict[str, Role]] = {
         subscribe=("pasar.head", *_SERVE),
         answers=True,
     ),
-    "reader": Role(publish=(*_READ_EVENTS, *_get("EVENTS"), *_OWN_CONSUMERS, *_ASK)),
+    "reader": Role(publish=(*_ROOT, *_READ_EVENTS, *_get("EVENTS"), *_OWN_CONSUMERS, *_ASK)),
     "party": _PARTY,
     "inspector": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.inspect"), answers=True),
     "settlement": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.faucet"), answers=True),
-    "public": Role(publish=(*_COMMAND, *_READ_EVENTS)),
+    "public": Role(publish=(*_COMMAND, *_ROOT, *_READ_EVENTS)),
 }
 
 

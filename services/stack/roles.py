@@ -46,7 +46,7 @@ def worker(name: str, options: WorkerOptions, *, prepare: Callable[[], Awaitable
 
 def local_workers(count: int) -> dict[str, WorkerOptions]:
     """So many plain workers on this machine."""
-    options = WorkerOptions(price_msat=1_000, stake_msat=STAKE_MSAT)
+    options = WorkerOptions(stake_msat=STAKE_MSAT)
     return {f"worker-{number}": options for number in range(1, count + 1)}
 
 

@@ -16,6 +16,7 @@ from domain.errors import BlobMissing, Corrupt, NotYetRevealable, Refused, Unava
 from domain.events import FailureReason, JobPosted
 from domain.market import Command
 from domain.task import FailTask, ReturnTasks, SubmitResult, TakeTasks
+from domain.worker import WithdrawAsk
 from services.bus.client import Commander, RefusedByMarket
 from services.bus.commands import Lease, Reply
 from services.bus.wire import BusError
@@ -75,7 +76,7 @@ class Agent:
         return {**counts, "worker": self.key, "limits": dict(self._executor.applied)}
 
     async def run(self) -> None:
-        """Work until ``stop``; then hand back what is not done."""
+        """Work until ``stop``; then hand back what is not done, and ask for no more."""
         await self._hand_back()
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(self._lane()) for _ in range(self._lanes)]
@@ -88,7 +89,7 @@ class Agent:
         self._in_hand.clear()
         with suppress(*_UNKNOWN_OUTCOME, Refused):
             async with asyncio.timeout(5):
-                await self._commander.send([ReturnTasks()])
+                await self._commander.send([ReturnTasks(), WithdrawAsk()])
 
     def stop(self) -> None:
         """Finish what is being delivered, hand the rest back."""

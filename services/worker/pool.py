@@ -77,8 +77,11 @@ class Pool:
         """
         for _ in range(len(self._seats)):
             async with self._free:
-                await self._idle[0].ready()
-                self._idle.append(self._idle.pop(0))
+                seat = self._idle.pop(0)
+                try:
+                    await seat.ready()
+                finally:
+                    self._idle.append(seat)
 
     def stand_by(self) -> None:
         """Keep a spare from now on; it warms up by itself."""

@@ -141,7 +141,7 @@ class Sandbox:
                 else:
                     raise frames.BadFrame("a blob that nobody asked for")
             except Unfit as unfit:
-                self._send(Refusal(unfit.reason, _last_words(unfit)))
+                self._send(Refusal(unfit.reason, str(unfit)[: frames.DETAIL_MAX]))
 
     def _run(self, run: Run) -> None:
         clock = time.perf_counter
@@ -285,4 +285,6 @@ def warm_up() -> None:
 
     jax.config.update("jax_enable_x64", True)  # a program's types are its own; without this its float64 inputs shrink
     one = {"x": np.float32(1)}
-    Program(export_program(lambda shared, row: row, None, one, ("cpu", "cuda", "tpu")))({}, one)
+    program = export_program(lambda shared, row: row, None, one, ("cpu", "cuda", "tpu"))
+    _inspect(program)
+    Program(program)({}, one)

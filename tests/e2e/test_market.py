@@ -18,6 +18,8 @@ from tests.system.embedded import wait_until
 
 TASKS = 12
 PRICE_MSAT = 1_500
+#: One percent of it.
+FEE_MSAT = PRICE_MSAT // 100
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +61,13 @@ def posted(market: Pasar, program: Path) -> dict[str, Any]:
         "job", "post", str(program), "--mapped", mapped, "--price", price, "--replicas", "2"
     )
     ended = market.json("job", "watch", found["job"][:10])
-    assert ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat paid to workers."
+    assert ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat paid to workers and 0.36 sat to the market."
     return found
 
 
 def test_posted_job_says_what_it_reserves(posted: dict[str, Any]) -> None:
     assert posted["tasks"] == TASKS
-    assert posted["reserved_msat"] == TASKS * 2 * PRICE_MSAT
+    assert posted["reserved_msat"] == TASKS * 2 * (PRICE_MSAT + FEE_MSAT)
 
 
 def test_job_shows_its_tasks_and_its_money(market: Pasar, posted: dict[str, Any]) -> None:
@@ -74,7 +76,8 @@ def test_job_shows_its_tasks_and_its_money(market: Pasar, posted: dict[str, Any]
         (t, r) for t in range(TASKS) for r in (0, 1)
     }
     assert {(task["state"], task["method"]) for task in shown["tasks"]} == {("verified", "agreed")}
-    assert shown["job"]["paid_msat"] == posted["reserved_msat"]
+    assert shown["job"]["paid_msat"] + shown["job"]["charged_msat"] == posted["reserved_msat"]
+    assert shown["job"]["charged_msat"] == TASKS * 2 * FEE_MSAT
     text = market.text("job", "show", posted["job"])
     assert "worker-1" in text
     assert "verified: replicas agree" in text
@@ -95,9 +98,9 @@ def test_jobs_are_listed(market: Pasar, posted: dict[str, Any]) -> None:
 
 def test_money_is_where_the_escrow_says(market: Pasar, posted: dict[str, Any]) -> None:
     escrow = market.json("escrow", "show")
-    parts = ("free_msat", "reserved_msat", "released_msat", "refunded_msat")
+    parts = ("free_msat", "reserved_msat", "released_msat", "charged_msat", "refunded_msat")
     assert escrow["funded_msat"] == sum(escrow[part] for part in parts)
-    assert escrow["released_msat"] >= posted["reserved_msat"]
+    assert escrow["released_msat"] + escrow["charged_msat"] >= posted["reserved_msat"]
     assert escrow in market.json("escrow", "show", "--all")
 
 
@@ -111,13 +114,34 @@ def test_escrow_is_refunded_and_not_twice(market: Pasar) -> None:
 def test_events_tell_the_story_of_a_job(market: Pasar, posted: dict[str, Any]) -> None:
     lines = market.text("events", "--job", posted["job"], "--after", "0", "--json").splitlines()
     events = [msgspec.json.decode(line) for line in lines]
-    assert [events[0]["type"], events[-1]["type"]] == ["JobPosted.v1", "JobCompleted.v1"]
+    assert [events[0]["type"], events[-1]["type"]] == ["JobPosted.v1", "FeeCharged.v1"]
     assert all(event["data"]["job"] == posted["job"] for event in events)
     assert sum(event["type"] == "EscrowReleased.v1" for event in events) == 2 * TASKS
     positions = [event["position"] for event in events]
     assert positions == sorted(set(positions))
     latest = market.text("events", "--job", posted["job"]).splitlines()
     assert [int(line.split()[0]) for line in latest] == positions[-20:]
+
+
+def test_receipt_of_a_job_is_checked_without_the_market(market: Pasar, posted: dict[str, Any]) -> None:
+    file = market.home / "job.receipt.json"
+    saved = market.json("receipt", "save", posted["job"][:10], "--results", "--output", str(file))
+    assert saved["contents"] > 0
+    alone = Pasar(market.home / "nowhere")
+    told = alone.json("receipt", "verify", str(file), "--key", saved["market"])
+    assert (told["ok"], told["job"], told["claims"]["verified"]) == (True, posted["job"], TASKS)
+    file.write_bytes(file.read_bytes().replace(b'"market":"U', b'"market":"V', 1))
+    assert "does not hold (signature)" in alone.refusal("receipt", "verify", str(file))
+
+
+def test_root_that_the_market_signed_is_that_of_its_log(market: Pasar, posted: dict[str, Any]) -> None:
+    signed = market.json("log", "root", "--covers", str(posted["position"]))
+    file = market.home / "root.json"
+    file.write_bytes(msgspec.json.encode(signed))
+    assert market.json("audit", "--root", str(file))["ok"]
+    file.write_bytes(msgspec.json.encode({**signed, "root": "0" * 64}))
+    assert "is not signed by market" in market.refusal("audit", "--root", str(file))
+    assert "none at position 100000 yet" in market.refusal("log", "root", "--covers", "100000")
 
 
 def test_events_are_read_by_position_and_name(market: Pasar, posted: dict[str, Any]) -> None:
@@ -146,9 +170,11 @@ def test_events_are_followed_as_they_happen(market: Pasar) -> None:
 def test_workers_are_listed_and_told_apart(market: Pasar, posted: dict[str, Any]) -> None:
     workers = market.json("worker", "list")
     assert [worker["state"] for worker in workers] == ["active", "active"]
-    assert sum(worker["earned_msat"] for worker in workers) >= posted["reserved_msat"]
+    assert sum(worker["earned_msat"] for worker in workers) >= TASKS * 2 * PRICE_MSAT
     assert market.json("worker", "status", "worker-2")["worker"] in workers
     assert market.json("worker", "status", workers[0]["worker"][:12])["worker"] == workers[0]
+    assert market.json("worker", "status", "worker-2")["limits"]["memory"] is True
+    assert "granted  memory" in market.run("worker", "status", "worker-2").stdout
     assert market.refusal("worker", "status", "worker-").startswith("several workers begin with worker-")
     assert market.refusal("worker", "status", "nobody").startswith("no worker's name or key begins with 'nobody'")
 
@@ -170,32 +196,72 @@ def test_worker_in_the_foreground_works_and_hands_back(market: Pasar, program: P
     assert (twice.returncode, "worker worker-1 runs already on this machine" in twice.stderr) == (1, True)
     running = market.start("worker", "run", "--name", "carla", "--price", "1", "--no-measure")
     wait_until(lambda: any(one["asking"] and one["slots"] for one in market.json("worker", "list")[2:]))
-    job = market.json("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2", "--replicas", "3")[
-        "job"
-    ]
+    job = market.json(
+        "job", "post", str(program), "--mapped", mapped_of(program), "--price", "2", "--replicas", "3", "--no-reuse"
+    )["job"]
     assert market.json("job", "watch", job)["job"]["accepted"] == 3 * TASKS
     said = market.interrupt(running)
     assert running.returncode == 0, said
     assert "it has handed back what it had not done" in said
-    left = market.json("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2")["job"]
+    left = market.json("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2", "--no-reuse")["job"]
     assert market.json("job", "watch", left)["job"]["expired"] == 0
 
 
-def test_job_that_no_worker_can_run_says_so_and_fails_when_cancelled(market: Pasar, program: Path) -> None:
-    job = market.json("job", "post", mapped_of(program), "--tasks", "3", "--price", "2")["job"]
-    wait_until(lambda: "the program cannot be run" in market.text("job", "show", job))
+def test_file_that_is_no_program_is_refused_before_money_is_reserved(market: Pasar, program: Path) -> None:
+    before = market.json("escrow", "show")
+    said = market.refusal("job", "post", mapped_of(program), "--tasks", "3", "--price", "2")
+    assert said.startswith("the program is not admitted (unreadable)")
+    assert market.json("escrow", "show") == before
+
+
+def test_job_that_nobody_takes_ends_when_it_is_cancelled(market: Pasar, program: Path) -> None:
+    post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", "1msat")
+    job = market.json(*post, "--no-reuse")["job"]
+    assert "no worker has taken a task yet" in market.text("job", "show", job)
     assert market.refusal("job", "cancel", job, "--as", "mallory").startswith("only the client who posted the job")
     market.json("job", "cancel", job)
     ended = market.run("job", "watch", job, "--json")
     assert ended.returncode == 1
     state = msgspec.json.decode(ended.stdout)["job"]
-    assert (state["state"], state["failed"], state["freed_msat"]) == ("completed", 3, 6_000)
+    assert (state["state"], state["failed"], state["freed_msat"]) == ("completed", TASKS, TASKS)
     assert market.refusal("job", "cancel", job).endswith("post a new one")
+
+
+def test_quote_says_what_it_costs_and_is_what_is_charged(market: Pasar, program: Path) -> None:
+    asked = (str(program), "--mapped", mapped_of(program), "--replicas", "2")
+    quote = market.json("job", "quote", *asked)["quote"]
+    assert quote["eligible"] == 2
+    assert quote["total_msat"] == quote["compute_msat"] + quote["checking_msat"] + quote["fees_msat"]
+    assert market.json("job", "post", *asked, "--no-reuse")["reserved_msat"] == quote["total_msat"]
+    assert "2 workers of 2 at this price" in market.text("job", "quote", *asked)
+
+
+def test_quote_for_a_job_that_nobody_can_run_says_why(market: Pasar, program: Path) -> None:
+    asked = (str(program), "--mapped", mapped_of(program), "--memory", "100000", "--price", "1msat")
+    tried = market.run("job", "quote", *asked)
+    assert tried.returncode == 1
+    assert "nobody can run it now: 2 workers lack memory; the largest offers 2,048 MB" in tried.stdout
+
+
+def test_same_work_is_answered_from_the_log_for_a_tenth(market: Pasar, program: Path, posted: dict[str, Any]) -> None:
+    post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", f"{PRICE_MSAT}msat")
+    again = market.json(*post, "--replicas", "2")
+    assert again["reserved_msat"] == posted["reserved_msat"] // 10
+    shown = market.json("job", "show", again["job"])
+    original = shown["job"]["original"]
+    assert market.json("job", "show", original)["job"]["work_key"] == shown["job"]["work_key"]
+    assert shown["sentence"].startswith(f"Completed: the same work was verified before as job {original}")
+
+
+def test_budget_is_not_exceeded(market: Pasar, program: Path) -> None:
+    post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2", "--no-reuse")
+    said = market.refusal(*post, "--budget", "24")
+    assert said == "the job may cost 24.24 sat, fee included, and the budget is 24 sat; raise the budget"
 
 
 def test_job_beyond_the_escrow_says_how_much_is_missing(market: Pasar, program: Path) -> None:
     post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2")
-    assert market.refusal(*post, "--as", "poor").endswith("fund it first: `pasar escrow fund 24 --as poor`")
+    assert market.refusal(*post, "--as", "poor").endswith("fund it first: `pasar escrow fund 24.24 --as poor`")
 
 
 def test_unknown_job_is_refused(market: Pasar) -> None:
@@ -210,7 +276,7 @@ def test_second_market_on_the_same_home_is_refused(market: Pasar) -> None:
 
 def test_status_tells_position_lag_and_heartbeat_of_every_service(market: Pasar, posted: dict[str, Any]) -> None:
     services = {service["name"]: service for service in market.json("status")["services"]}
-    kinds = {"market", "relay", "projector", "referee", "settlement", "worker-1", "worker-2"}
+    kinds = {"market", "relay", "projector", "inspector", "referee", "settlement", "worker-1", "worker-2"}
     assert services.keys() == kinds
     assert all(service["at"] for service in services.values())
     for name in ("market", "relay", "projector"):
@@ -224,7 +290,7 @@ def test_log_passes_the_audit_and_read_models_are_rebuilt_equal(market: Pasar, p
     verdict = market.json("audit")
     assert verdict["ok"]
     names = {model["name"] for model in market.json("projection", "list")}
-    assert names == {"jobs", "tasks", "workers", "escrows", "event_index"}
+    assert names == {"jobs", "tasks", "workers", "escrows", "programs", "event_index"}
     stop = threading.Event()
     failures: list[str] = []
 

@@ -4,8 +4,10 @@ For a new event, and never for an old one, run
 
     python -m tests.golden.generate
 
-which writes the files that are missing and leaves those that exist as they are. It also writes ``schema.json``, the
-published contract, unless a change of it would break a subscriber.
+which writes the files that are missing and leaves those that exist as they are. It also writes ``schemas/``, the
+published contract, unless a change of it would break a subscriber (`just schemas` is the same), and the examples in it:
+those that are there stay, a new event's is its golden file. With a file of events as an argument (the output of
+``pasar events --after 0 --json``) examples are taken from there, as far as they are in it.
 """
 
 import hashlib
@@ -19,10 +21,10 @@ import msgspec
 from msgspec import inspect
 
 from services import schema
-from services.ledger.codec import EVENTS, NAMES, encode
+from services.ledger.codec import CLASSES, EVENTS, NAMES, encode
 
 FOLDER = Path(__file__).parent / "events"
-SCHEMA = Path(__file__).parent / "schema.json"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
 def example(kind: type[Any]) -> Any:
@@ -91,6 +93,56 @@ def _meaning(field: Any) -> Any:
     return {key: value for key, value in field.items() if key != "description"}
 
 
+def published() -> dict[str, Any]:
+    """The schemas that are published, by the name of their event or command."""
+    return {path.name.removesuffix(".json"): _read(path) for path in _files() if path.name != "asyncapi.json"}
+
+
+def published_files() -> dict[str, Any]:
+    """Everything that is published, by the name of its file."""
+    return {path.relative_to(SCHEMAS).as_posix(): _read(path) for path in _files()}
+
+
+def _files() -> list[Path]:
+    return sorted(SCHEMAS.glob("**/*.json"))
+
+
+def _read(path: Path) -> Any:
+    return msgspec.json.decode(path.read_bytes())
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+
+
+def _recorded(lines: list[bytes]) -> dict[str, schema.Example]:
+    """The last event of each kind among CloudEvents in structured mode, as it was published."""
+    found: dict[str, schema.Example] = {}
+    for line in lines:
+        event = msgspec.json.decode(line)
+        attributes = ("id", "specversion", "type", "time", "actor", "source")
+        headers = {f"ce-{name}": event[name] for name in attributes} | {"traceparent": event["traceparent"]}
+        found[event["type"]] = schema.Example(headers, event["data"])
+    return found
+
+
+def _from_golden(name: str) -> schema.Example:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).isoformat().replace("+00:00", "Z")
+    actor = "U" + b32encode(hashlib.sha512(name.encode()).digest()).decode()[:55]
+    seed = hashlib.sha256(name.encode()).hexdigest()
+    headers = {
+        "ce-id": f"{seed[:24]}{schema.KINDS[CLASSES[name]]:02x}000000-1",
+        "ce-specversion": "1.0",
+        "ce-type": name,
+        "ce-time": at,
+        "ce-actor": actor,
+        "ce-source": "pasar",
+        "traceparent": f"00-{seed[:32]}-{seed[32:48]}-01",
+    }
+    return schema.Example(headers, _read(FOLDER / f"{name}.json"))
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for event in EVENTS:
@@ -98,9 +150,18 @@ def main() -> None:
         if not path.exists():
             path.write_bytes(encode(example(event)))
             print(f"new: {path.name}")
-    if SCHEMA.exists() and (broken := breaks(msgspec.json.decode(SCHEMA.read_bytes()), schema.everything())):
+    kept = dict(schema.examples()) if schema.EXAMPLES_FILE.exists() else {}
+    seen = kept | (_recorded(Path(sys.argv[1]).read_bytes().splitlines()) if sys.argv[1:] else {})
+    _write(schema.EXAMPLES_FILE, {name: seen.get(name) or _from_golden(name) for name in sorted(NAMES.values())})
+    schema.examples.cache_clear()
+    if broken := breaks(published(), schema.everything()):
         sys.exit("\n".join(("the contract would break; give the event a new version instead:", *broken)))
-    SCHEMA.write_bytes(msgspec.json.format(msgspec.json.encode(schema.everything())) + b"\n")
+    new = schema.files()
+    for path in _files():
+        if path.relative_to(SCHEMAS).as_posix() not in new:
+            path.unlink()
+    for name, found in new.items():
+        _write(SCHEMAS / name, found)
 
 
 if __name__ == "__main__":

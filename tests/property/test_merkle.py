@@ -1,9 +1,18 @@
 """Proofs of any leaf and any two sizes hold, and no change to a proof does."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger.merkle import CompactRange, Tree, hash_leaf, hash_node, verify_consistency, verify_inclusion
+from services.ledger.merkle import (
+    CompactRange,
+    Tree,
+    hash_leaf,
+    hash_node,
+    rebuilt_root,
+    verify_consistency,
+    verify_inclusion,
+)
 
 LEAVES = [hash_leaf(bytes([number])) for number in range(130)]
 TREE = Tree(LEAVES)
@@ -88,3 +97,30 @@ def test_consistency_is_proved_for_every_earlier_size_and_nothing_else(data: st.
     assert not verify_consistency(old, size, data.draw(mutations(proof)), old_root, root)
     other = data.draw(st.integers(0, size).filter(lambda number: number != old))
     assert not verify_consistency(other, size, proof, old_root, root)
+
+
+@given(SIZES, st.data())
+def test_cover_proves_any_leaves_at_once(size: int, data: st.DataObject) -> None:
+    indexes = sorted(data.draw(st.sets(st.integers(0, size - 1))))
+    known, nodes, root = [(i, LEAVES[i]) for i in indexes], TREE.cover(indexes, size), TREE.root(size)
+    assert rebuilt_root(known, size, nodes) == root
+    assert len(nodes) <= sum(len(TREE.inclusion(i, size)) for i in indexes) or not indexes
+    for other in (nodes[:-1], [*nodes, bytes(32)]):
+        if other != nodes:
+            with pytest.raises(ValueError, match="nodes"):
+                rebuilt_root(known, size, other)
+    if nodes:
+        at = data.draw(st.integers(0, len(nodes) - 1))
+        assert rebuilt_root(known, size, [*nodes[:at], hash_leaf(b"other"), *nodes[at + 1 :]]) != root
+    if known:
+        at = data.draw(st.integers(0, len(known) - 1))
+        forged = [(index, hash_leaf(b"other") if place == at else found) for place, (index, found) in enumerate(known)]
+        assert rebuilt_root(forged, size, nodes) != root
+        with pytest.raises(ValueError, match="in order"):
+            rebuilt_root([*known, known[-1]], size, nodes)
+
+
+@given(SIZES, st.integers(0, 129))
+def test_cover_of_one_leaf_is_its_audit_path(size: int, index: int) -> None:
+    index %= size
+    assert sorted(TREE.cover([index], size)) == sorted(TREE.inclusion(index, size))

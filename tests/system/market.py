@@ -23,6 +23,7 @@ from services.config import Settings
 from services.ledger import codec
 from services.ledger.reader import LogReader
 from services.ports import Stored
+from services.programs.bounded import loop_bound
 from services.programs.export import export_program
 from services.stack import roles
 from services.stack.supervisor import Stack
@@ -36,6 +37,7 @@ WORKERS = ("anna", "ben", "carla")
 SLOW = 5_000_000
 
 
+@loop_bound(SLOW)
 def _square(shared: dict[str, jax.Array], row: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """``x * x + 1``, after as many turns of a loop as ``turns`` says."""
     chaos = jax.lax.fori_loop(0, row["turns"], lambda _, v: 3.7 * v * (1 - v), jax.numpy.float32(0.3))

@@ -19,12 +19,11 @@ from services.programs.export import export_program
 from services.referee.replay import agrees, distance
 from services.worker import device
 from services.worker.executor import Executor, Failure, Limits, Success
+from ui import limits
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SCALAR = {"x": np.float32(1)}
-#: A count that takes long enough for its result to be sent at once.
-LONG = 1e7
-LONG_THEN_ENDLESS = arrays.pack({"x": np.array([LONG, np.inf, 3], np.float32)})
+THEN_ENDLESS = arrays.pack({"x": np.array([7, np.inf, 3], np.float32)})
 EIGHT = arrays.pack({"x": np.arange(8, dtype=np.float32)})
 
 
@@ -43,11 +42,20 @@ def square():
 
 
 @pytest.fixture(scope="module")
-def count():
-    """Counts to ``x``: for ever if that is infinite."""
+def echo():
+    """Returns ``x`` after a millisecond of work or more: after days if that is infinite."""
+
+    def spend(steps):
+        def spent(x):
+            return jax.lax.fori_loop(0, steps, lambda _, y: jnp.where(jnp.sin(y) > 2, y + 1, y), x)
+
+        return spent
+
+    def days(x):
+        return jax.lax.fori_loop(0, 1_000_000, lambda _, y: spend(1_000_000)(y), x)
 
     def program(shared, row):
-        return {"y": jax.lax.while_loop(lambda n: n < row["x"], lambda n: n + 1, jnp.float32(0))}
+        return {"y": jax.lax.cond(jnp.isinf(row["x"]), days, spend(100_000), row["x"])}
 
     return export_program(program, None, SCALAR)
 
@@ -71,16 +79,16 @@ async def test_executor_runs_the_tasks_asked_for_in_order(executor, square):
     assert all(0 < outcome.seconds < 1 for outcome in outcomes)
 
 
-async def test_executor_streams_each_result_when_it_is_known(executor, count):
-    outcomes = executor.run(count, None, LONG_THEN_ENDLESS, (0, 1))
-    assert _number(await anext(outcomes)) == LONG
+async def test_executor_streams_each_result_when_it_is_known(executor, echo):
+    outcomes = executor.run(echo, None, THEN_ENDLESS, (0, 1))
+    assert _number(await anext(outcomes)) == 7
     await outcomes.aclose()
 
 
-async def test_executor_ends_an_endless_task_and_runs_the_next(executor, count):
+async def test_executor_ends_an_endless_task_and_runs_the_next(executor, echo):
     mapped = arrays.pack({"x": np.array([1, 2, np.inf, 3], np.float32)})
     began = time.monotonic()
-    first, second, endless, last = await _all(executor.run(count, None, mapped, range(4), Limits(wall_s=0.5)))
+    first, second, endless, last = await _all(executor.run(echo, None, mapped, range(4), Limits(wall_s=0.5)))
     assert (_number(first), _number(second), _number(last)) == (1, 2, 3)
     assert (endless.task, endless.reason) == (2, "timeout")
     assert time.monotonic() - began < 15
@@ -139,22 +147,22 @@ async def test_executor_starts_again_when_the_sandbox_died_between_batches(execu
     assert _number((await _all(executor.run(square, None, EIGHT, [3])))[0]) == 10
 
 
-async def test_executor_reports_a_crash_when_the_sandbox_dies_in_a_task(executor, count):
-    outcomes = executor.run(count, None, LONG_THEN_ENDLESS, (0, 1, 2))
-    assert _number(await anext(outcomes)) == LONG
+async def test_executor_reports_a_crash_when_the_sandbox_dies_in_a_task(executor, echo):
+    outcomes = executor.run(echo, None, THEN_ENDLESS, (0, 1, 2))
+    assert _number(await anext(outcomes)) == 7
     os.kill(executor.pid, signal.SIGKILL)
     died, last = await _all(outcomes)
     assert (died.task, died.reason) == (1, "crash")
     assert _number(last) == 3
 
 
-async def test_executor_is_usable_after_a_batch_was_cancelled(executor, count, square):
+async def test_executor_is_usable_after_a_batch_was_cancelled(executor, echo, square):
     mapped = arrays.pack({"x": np.array([np.inf], np.float32)})
     await executor.warm()
     before = executor.pid
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await _all(executor.run(count, None, mapped, [0]))
+            await _all(executor.run(echo, None, mapped, [0]))
     assert not psutil.pid_exists(before)
     assert _number((await _all(executor.run(square, None, EIGHT, [3])))[0]) == 10
 
@@ -181,6 +189,12 @@ async def test_sandbox_reaches_no_network(executor):
     devices = _proc(executor, "net/dev").splitlines()[2:]
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
     assert len(_proc(executor, "net/route").splitlines()) <= 1
+
+
+async def test_sandbox_says_which_limits_hold_in_words(executor):
+    await executor.warm()
+    assert executor.applied.keys() == limits.MEANING.keys()
+    assert all(executor.applied[name] for name in ("memory", "processor", "files", "file_size", "core"))
 
 
 async def test_sandbox_has_no_powers(executor):

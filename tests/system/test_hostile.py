@@ -169,33 +169,19 @@ def growing_loop(shared: Arrays, row: Arrays) -> Arrays:
 
 def compile_bomb(shared: Arrays, row: Arrays) -> Arrays:
     total = jnp.float32(0)
-    for size in range(10, 600):
+    for size in range(10, 400):
         total += jnp.sort(jnp.sin(jnp.arange(size, dtype=jnp.float32) * row["x"]))[3]
     return {"y": total}
 
 
-def deep_text(shared: Arrays, row: Arrays) -> Arrays:
-    """One fusion that no code generator likes."""
-    y = row["x"]
-    for step in range(6_000):
-        y = jnp.where(jnp.sin(y + step) > jnp.cos(y * step), y * y - step, y / (step + 1))
-    return {"y": y}
-
-
 @pytest.mark.parametrize(
-    ("program", "reasons"),
-    [
-        (endless, {"timeout"}),
-        (memory_bomb, {"memory"}),
-        (growing_loop, {"memory"}),
-        (compile_bomb, {"timeout"}),
-        (deep_text, {"timeout"}),
-    ],
+    ("program", "reason"),
+    [(endless, "timeout"), (memory_bomb, "memory"), (growing_loop, "memory"), (compile_bomb, "timeout")],
 )
 async def test_program_that_turns_out_badly_fails_alone(
-    executor: Executor, square: bytes, program: Function, reasons: set[str]
+    executor: Executor, square: bytes, program: Function, reason: str
 ) -> None:
     (failure,) = await outcomes(executor, export_program(program, None, SCALAR), 1)
     assert isinstance(failure, Failure)
-    assert failure.reason in reasons
+    assert failure.reason == reason
     assert number((await outcomes(executor, square, 3))[0]) == 10

@@ -146,3 +146,11 @@ async def test_warm_waits_for_all(tmp_path: Path, size: int) -> None:
     async with Executor(tmp_path, size=size) as executor:
         await executor.warm()
         assert found() == size
+
+
+async def test_batch_may_start_while_others_warm_up(tmp_path: Path, square: bytes) -> None:
+    async with Executor(tmp_path, size=2) as executor:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(executor.warm())
+            batches = [group.create_task(every(executor, square, [1, 2])) for _ in range(4)]
+        assert all(isinstance(one, Success) for batch in batches for one in batch.result())

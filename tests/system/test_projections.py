@@ -93,7 +93,8 @@ async def test_read_models_say_what_the_market_knows(database_url: str, game: Si
     await fold_in(database_url, [game.records], MemoryLog(game.records))
     world = game.world
     jobs = await rows_of(
-        database_url, "SELECT job, state, verified, failed, reserved_msat - paid_msat - freed_msat FROM read.jobs"
+        database_url,
+        "SELECT job, state, verified, failed, reserved_msat - paid_msat - charged_msat - freed_msat FROM read.jobs",
     )
     assert sorted(jobs) == sorted(
         (key, "completed", found.verified, found.terms.tasks - found.verified, found.left_msat)
@@ -101,10 +102,11 @@ async def test_read_models_say_what_the_market_knows(database_url: str, game: Si
     )
     escrows = await rows_of(
         database_url,
-        "SELECT escrow, client, funded_msat, free_msat, reserved_msat, released_msat, refunded_msat FROM read.escrows",
+        "SELECT escrow, client, funded_msat, free_msat, reserved_msat, released_msat, charged_msat, refunded_msat "
+        "FROM read.escrows",
     )
     assert sorted(escrows) == sorted(
-        (e.id, e.client, e.funded_msat, e.free_msat, e.reserved_msat, e.released_msat, e.refunded_msat)
+        (e.id, e.client, e.funded_msat, e.free_msat, e.reserved_msat, e.released_msat, e.charged_msat, e.refunded_msat)
         for e in world.escrows.values()
     )
     workers = await rows_of(database_url, "SELECT worker, state, asking, open, stake_msat FROM read.workers")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ from domain.task import CommitResult, SubmitResult, TakeTasks
 from services.bus.commands import Lease, Refusal, Reply
 from services.worker.agent import Agent
 from services.worker.executor import Success
+from services.worker.runner import Inputs, Runner
 from tests.spec import ANNA, NOW, a_market
 
 
@@ -29,18 +30,31 @@ class Memory:
 
 
 class Instant:
-    """An executor whose every task succeeds at once."""
+    """An executor whose every task succeeds at once; ``left_s`` is what each had left of its assignment."""
 
     size = 1
 
-    def stand_by(self) -> None:
-        pass
+    def __init__(self) -> None:
+        self.left_s: dict[int, float] = {}
+        self.spares = 0
 
     async def run(
-        self, program: bytes, shared: object, mapped: object, tasks: list[int], *_: object, **__: object
+        self, program: bytes, shared: object, mapped: object, tasks: list[int], *_: object, ends: dict[int, float]
     ) -> Any:
+        now = asyncio.get_running_loop().time()
         for task in tasks:
+            self.left_s[task] = ends[task] - now
             yield Success(task, b"result", 0.0)
+
+    def stand_by(self) -> None:
+        self.spares += 1
+
+
+class Fixed:
+    """A clock that stands still."""
+
+    def now(self) -> datetime:
+        return NOW
 
 
 class Scripted:
@@ -55,8 +69,7 @@ class Scripted:
         self.settled = asyncio.Event()
 
     async def send(self, items: Sequence[Command], *, timeout_s: float = 10, strict: bool = True) -> Reply:
-        (item,) = items
-        match item:
+        match items[0]:
             case TakeTasks():
                 return await self._due.get()
             case CommitResult():
@@ -81,3 +94,17 @@ async def test_result_that_was_shown_too_early_is_kept_and_shown_again() -> None
     await running
     assert market.shown == 2
     assert agent.done == 1
+
+
+async def test_lease_runs_until_its_assignment_ends_and_leaves_a_spare_sandbox() -> None:
+    world = a_market().with_job(replicas=1)
+    executor = Instant()
+    runner = Runner(executor, Fixed(), gather_s=1)  # type: ignore[arg-type]
+    terms = world.world.jobs[world.job].terms
+    running = asyncio.create_task(runner.run())
+    for task, hours in enumerate((1, 2)):
+        groups = runner.outcomes(terms, Inputs(b"", None, None), [task], NOW + timedelta(hours=hours))
+        assert [[one.task for one in group] async for group in groups] == [[task]]
+    running.cancel()
+    assert {task: round(left_s) for task, left_s in executor.left_s.items()} == {0: 3600, 1: 7200}
+    assert executor.spares > 0

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from services.audit import Verdict, audit
 from services.ledger import codec
+from services.ledger.root import SignedRoot
 from services.ports import Stored
 from tests.history import MemoryLog, tree_of
-from tests.simulate import CLOCK, REFEREE, Simulation, key
+from tests.simulate import CLOCK, OPERATOR, REFEREE, START, Simulation, key
 
 Records = list[Stored]
 
@@ -204,3 +205,28 @@ async def test_audit_finds_a_root_that_the_log_does_not_extend(records: Records)
     assert merkle.name == "merkle"
     assert merkle.first_violation is not None
     assert merkle.first_violation.position == 500
+
+
+async def test_audit_holds_the_log_against_roots_that_the_market_signed(records: Records) -> None:
+    def signed(size: int, market: str = OPERATOR, *, of: Records = records) -> SignedRoot:
+        root = tree_of(of[:size]).root.hex()
+        return SignedRoot(market=market, size=size, root=root, at=START, signature="0" * 128)
+
+    async def wrong(*roots: SignedRoot, upto: int | None = None) -> str | None:
+        verdict = await audit(MemoryLog(records), signed=roots, upto=upto)
+        (merkle,) = [found for found in verdict.invariants if found.name == "merkle"]
+        return merkle.first_violation.what if merkle.first_violation else None
+
+    end = len(records)
+    other = forged(records, 20, actor=key("somebody"))
+    assert await wrong(signed(0), signed(5), signed(500), signed(end)) is None
+    assert await wrong(signed(500), signed(500, of=other)) == (
+        "the published root over 500 events is not that of the log"
+    )
+    assert (
+        await wrong(signed(20, key("somebody")))
+        == f"the root is signed by {key('somebody')}, which does not keep this log"
+    )
+    longer = msgspec.structs.replace(signed(end), size=end + 1)
+    assert await wrong(longer) == f"the market signed a root over {end + 1} events and the log has {end}"
+    assert await wrong(longer, upto=end) is None

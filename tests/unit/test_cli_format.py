@@ -12,6 +12,7 @@ from domain.events import FailureReason, Method
 from domain.money import MSAT_MAX
 from services.client import sentences
 from services.projections.queries import Job, Task, Worker
+from ui import limits
 from ui.format import BadAmount, BadDuration, ago, count, in_sat, parse_duration, parse_msat, sat, until
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -142,3 +143,11 @@ def test_runs_without_result_say_why() -> None:
 def test_worker_in_every_state_has_a_sentence(state: str) -> None:
     for asking in (True, False):
         assert sentences.of_worker(a_row(Worker, state=state, asking=asking)).endswith(".")
+
+
+def test_limits_of_a_sandbox_are_told_one_a_line() -> None:
+    told = limits.lines({"network": True, "system_calls": False})
+    assert told[0] == "  granted  network            a program reaches no network"
+    assert told[1].startswith("  MISSING  system calls       a program starts no other")
+    assert told[2].endswith("run only programs of clients that you trust.")
+    assert len(limits.lines({"network": True})) == 1

@@ -37,9 +37,14 @@ def test_public_deletes_no_consumer() -> None:
     assert "public" not in who_may_publish("$JS.API.CONSUMER.DELETE.EVENTS.somebody")
 
 
-def test_commands_are_heard_by_the_market_alone() -> None:
-    heard = {name for name in ROLES if any(covers(pattern, "pasar.command") for pattern in subscriptions(name))}
+@pytest.mark.parametrize("subject", ["pasar.command", "pasar.log.root"])
+def test_what_the_market_answers_is_heard_by_the_market_alone(subject: str) -> None:
+    heard = {name for name in ROLES if any(covers(pattern, subject) for pattern in subscriptions(name))}
     assert heard == {"market"}
+
+
+def test_signed_root_is_for_everybody_who_reads_or_acts() -> None:
+    assert who_may_publish("pasar.log.root") == {"public", "reader", "party", "inspector", "settlement"}
 
 
 def test_no_role_hears_another_ones_replies() -> None:

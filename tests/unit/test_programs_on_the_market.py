@@ -110,6 +110,14 @@ def test_work_checked_by_fewer_replicas_than_asked_for_is_not_reused() -> None:
     settled(a_market()).when(CLIENT, a_job(reuse=True, replicas=2)).then(JobPosted, EscrowReserved)
 
 
+def test_work_checked_by_more_replicas_is_kept_over_a_later_run_by_fewer() -> None:
+    market = a_market().with_job(replicas=2).assigned(ANNA).assigned(BEN)
+    market.committed(ANNA).committed(BEN).submitted(ANNA).submitted(BEN)
+    settled(market).when(CLIENT, a_job(reuse=True, replicas=2)).then(
+        JobPosted, JobReused, EscrowReserved, JobCompleted, FeeCharged
+    )
+
+
 def test_work_of_another_client_is_not_reused_when_its_own_workers_may_have_agreed_on_anything() -> None:
     market = a_market().with_client(client=MALLORY).with_job(replicas=2).assigned(ANNA).assigned(BEN)
     market.committed(ANNA).committed(BEN).submitted(ANNA).submitted(BEN)

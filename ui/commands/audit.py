@@ -1,9 +1,11 @@
 """``pasar audit``: replays the log and checks every invariant."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ui.commands.log import read_root
 from ui.commands.running import attached, progress_bar
 from ui.format import AsJson, columns, print_json
 
@@ -18,25 +20,32 @@ def add_to(app: typer.Typer) -> None:
 
 def audit(
     upto: Annotated[int | None, typer.Option(min=0, help="The last position to look at.")] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A root that the market signed earlier; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay the log and check what must hold.
 
     Names the first event that breaks an invariant; exit status 1 if there is one. With --upto the read models, which
-    are further, are left out.
+    are further, are left out. A root signed by the market (`pasar log root --json`) that you kept shows whether the log
+    still begins with the history that it was signed over.
 
     Examples:
 
       pasar audit
 
       pasar audit --upto 1000 --json | jq -r .root
+
+      pasar audit --root yesterday.json --root today.json
     """
     import asyncio
 
     from services import audit as audits
 
+    signed = [read_root(file) for file in root or ()]
     with progress_bar("events", quiet=as_json) as progress:
-        verdict = asyncio.run(audits.of_market(attached(), upto=upto, progress=progress))
+        verdict = asyncio.run(audits.of_market(attached(), upto=upto, signed=signed, progress=progress))
     if as_json:
         print_json(verdict)
     else:

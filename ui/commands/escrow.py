@@ -155,6 +155,7 @@ def _amounts(escrow: "Escrow") -> dict[str, int]:
         "free": escrow.free_msat,
         "reserved": escrow.reserved_msat,
         "released": escrow.released_msat,
+        "charged": escrow.charged_msat,
         "refunded": escrow.refunded_msat,
     }
 
@@ -166,6 +167,7 @@ def _show(escrow: "Escrow", owner: str) -> None:
         "free": "for new jobs, or to be taken back",
         "reserved": "for the replicas of posted jobs",
         "released": "earned by workers",
+        "charged": "earned by the market",
         "refunded": "taken back",
     }
     amounts = {name: sat(amount) for name, amount in _amounts(escrow).items()}

@@ -1,5 +1,7 @@
 """``pasar events``: the log, to read or to follow."""
 
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -68,7 +70,10 @@ def events(
             if left == 0:
                 return
 
-    run(read())
+    try:
+        run(read())
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _events(

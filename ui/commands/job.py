@@ -1,20 +1,18 @@
-"""``pasar job``: work that a client buys."""
+"""``pasar job``: work that a client buys; how it is priced and posted is in ``posting``."""
 
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from domain.errors import EscrowTooSmall, Refused, UnknownEscrow, UnknownJob
+from domain.errors import Refused, UnknownJob
 from services.client import sentences
+from ui.commands import posting
 from ui.commands.running import CLIENT, As, ask, attached, run, shown
-from ui.format import AsJson, ago, columns, count, parse_duration, parse_msat, print_json, sat, say, short
+from ui.format import AsJson, ago, columns, count, print_json, sat, say, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from services.client.session import Session, Work
     from services.projections.queries import Job, Reader, Task
 
 app = typer.Typer(name="job", help="Work that a client buys: post it, follow it, cancel it.", no_args_is_help=True)
@@ -24,91 +22,9 @@ TASKS_SHOWN = 40
 
 
 def add_to(root: typer.Typer) -> None:
+    app.command()(posting.quote)
+    app.command()(posting.post)
     root.add_typer(app)
-
-
-class BadInput(Refused):
-    template: ClassVar[str] = "{file} cannot be used: {reason}"
-
-
-class SayHowMany(Refused):
-    template: ClassVar[str] = "say how many tasks the job has with --tasks, or give --mapped arrays with a row for each"
-
-
-class NotEnough(Refused):
-    template: ClassVar[str] = (
-        "the job needs {needed} and the escrow of {name} has {free} free; "
-        "fund it first: `pasar escrow fund {missing}{as_}`"
-    )
-
-
-@app.command()
-def post(
-    program: Annotated[Path, typer.Argument(metavar="PROGRAM_FILE", help="An exported program.")],
-    price: Annotated[
-        int, typer.Option(parser=parse_msat, metavar="SAT", help="For one verified run of one task: 12, 1500msat.")
-    ],
-    shared: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Arrays that every task gets whole, as .safetensors.")
-    ] = None,
-    mapped: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Arrays with a row for each task, as .safetensors.")
-    ] = None,
-    tasks: Annotated[int | None, typer.Option(min=1, help="How many; the rows of --mapped if absent.")] = None,
-    replicas: Annotated[int, typer.Option(min=1, max=5, help="Different workers that run each task.")] = 1,
-    stake: Annotated[
-        int, typer.Option(parser=parse_msat, metavar="SAT", help="What a worker risks on each task.")
-    ] = "0",  # type: ignore[assignment]
-    timeout: Annotated[
-        timedelta, typer.Option(parser=parse_duration, metavar="TIME", help="For one task: 90, 5min.")
-    ] = "60s",  # type: ignore[assignment]
-    deadline: Annotated[
-        timedelta, typer.Option(parser=parse_duration, metavar="TIME", help="For the whole job: 1h, 2d.")
-    ] = "1h",  # type: ignore[assignment]
-    memory: Annotated[int, typer.Option(min=64, metavar="MB", help="Memory for one task.")] = 1024,
-    as_: As = CLIENT,
-    as_json: AsJson = False,
-) -> None:
-    """Buy runs of a program.
-
-    Each task is paid from the client's escrow when its result is verified. The program is what
-    services.programs.export.export_program makes of a JAX function of (shared, row).
-
-    Examples:
-
-      pasar job post square.program --mapped x.safetensors --price 2
-
-      pasar job post sweep.program --shared data.safetensors --tasks 9 --price 2 --replicas 2
-
-      pasar job post pi.program --tasks 9 --price 1500msat --json | jq -r .job
-    """
-    from services.client.session import Work
-
-    mapped_bytes = _arrays(mapped)
-    work = Work(
-        program=_bytes(program),
-        shared=_arrays(shared),
-        mapped=mapped_bytes,
-        tasks=_tasks(tasks, mapped, mapped_bytes),
-        price_msat=price,
-        stake_msat=stake,
-        replicas=replicas,
-        timeout_s=int(timeout.total_seconds()),
-        memory_mb=memory,
-        deadline=deadline,
-    )
-    job, position = run(_post(work, as_))
-    cost_msat = work.tasks * replicas * price
-    if as_json:
-        print_json({"job": job, "tasks": work.tasks, "reserved_msat": cost_msat, "position": position})
-        return
-    each = (
-        f"{count(work.tasks, 'task')} by {count(replicas, 'worker')} each"
-        if replicas > 1
-        else count(work.tasks, "task")
-    )
-    print(f"posted job {job}: {each} at {sat(price)}; {sat(cost_msat)} are reserved for it")
-    print(f"follow it with `pasar job watch {job[:8]}`")
 
 
 @app.command()
@@ -226,78 +142,6 @@ class NoSuchState(Refused):
     template: ClassVar[str] = "no job is ever {state}; its states are {states}"
 
 
-# --------------------------------------------------------------------------------------------------------------- inputs
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BadInput(file=file, reason=error.strerror) from None
-
-
-def _arrays(file: Path | None) -> bytes | None:
-    """A file of packed arrays, read to see that it is one."""
-    from services import arrays
-
-    if file is None:
-        return None
-    packed = _bytes(file)
-    try:
-        arrays.unpack(packed)
-    except arrays.BadArrays as error:
-        raise BadInput(file=file, reason=error) from None
-    return packed
-
-
-def _tasks(tasks: int | None, file: Path | None, mapped: bytes | None) -> int:
-    """How many tasks there are, by the option or by the rows of the mapped arrays, which have to agree."""
-    from services import arrays
-
-    if mapped is None:
-        if tasks is None:
-            raise SayHowMany
-        return tasks
-    rows = {array.shape[0] if array.ndim else 0 for array in arrays.unpack(mapped).values()}
-    if len(rows) != 1 or 0 in rows:
-        raise BadInput(file=file, reason="mapped arrays need the same number of rows, one for each task")
-    (found,) = rows
-    if tasks is not None and tasks > found:
-        raise BadInput(file=file, reason=f"it has {count(found, 'row')} for {count(tasks, 'task')}")
-    return tasks or int(found)
-
-
-async def _post(work: "Work", name: str) -> tuple[str, int]:
-    """Post it, and wait until it can be seen."""
-    from services.bus.client import RefusedByMarket
-    from services.client.session import session
-
-    settings = attached()
-    async with session(settings, name) as client:
-        try:
-            job = await client.post(work)
-        except RefusedByMarket as refused:
-            if refused.name not in (EscrowTooSmall.__name__, UnknownEscrow.__name__):
-                raise
-            raise await _not_enough(client, work, name) from None
-        await shown(settings, client.position)
-        return job, client.position
-
-
-async def _not_enough(client: "Session", work: "Work", name: str) -> Refused:
-    from services.projections.queries import Reader
-
-    settings = attached()
-    assert settings.database_url is not None, "a stack that is up has a database"
-    async with await Reader.open(settings.database_url) as reader:
-        try:
-            free_msat = (await reader.escrow(client.escrow)).free_msat
-        except UnknownEscrow:
-            free_msat = 0
-    needed_msat = work.tasks * work.replicas * work.price_msat
-    missing = sat(needed_msat - free_msat).replace(",", "").removesuffix(" sat")
-    as_ = "" if name == CLIENT else f" --as {name}"
-    return NotEnough(needed=sat(needed_msat), free=sat(free_msat), name=name, missing=missing, as_=as_)
-
-
 # -------------------------------------------------------------------------------------------------------------- showing
 async def _watch(reader: "Reader", job: str, *, quiet: bool) -> "Job":
     """The job at its end."""
@@ -345,12 +189,13 @@ def _show(job: "Job", tasks: "list[Task]") -> None:
     if job.state != "completed" and (trouble := sentences.of_trouble(tasks)):
         print(trouble)
     each = f"{count(job.tasks, 'task')}, each by {count(job.replicas, 'worker')}"
-    left_msat = job.reserved_msat - job.paid_msat - job.freed_msat
+    left_msat = job.reserved_msat - job.paid_msat - job.charged_msat - job.freed_msat
     for what, said in {
-        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(job.stake_msat)} at stake",
+        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(job.fee_msat)} fee, {sat(job.stake_msat)} at stake",
         "limits": f"{job.timeout_s} s and {job.memory_mb:,} MB a task, on {job.platforms}",
         "results": f"{job.accepted} verified, {job.rejected} rejected, {count(job.disputes, 'dispute')}",
-        "money": f"{sat(job.paid_msat)} paid, {sat(left_msat)} still reserved, {sat(job.freed_msat)} freed",
+        "money": f"{sat(job.paid_msat)} paid, {sat(job.charged_msat)} fee, "
+        f"{sat(left_msat)} still reserved, {sat(job.freed_msat)} freed",
         "program": job.program,
     }.items():
         print(f"  {what:<8} {said}")

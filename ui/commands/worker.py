@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.client import sentences
+from services.worker.options import GB_MSAT, PRICE_MSAT, TFLOP_MSAT
 from ui.commands.running import attached, run, shown
 from ui.format import AsJson, columns, count, parse_msat, print_json, sat, say, short
 from ui.limits import lines
@@ -26,7 +27,15 @@ def add_to(root: typer.Typer) -> None:
 @app.command("run")
 def run_(
     name: Annotated[str, typer.Option(help="What the worker is called here; its key is made on first use.")] = "worker",
-    price: Annotated[int, typer.Option(parser=parse_msat, metavar="SAT", help="The least it takes for a task.")] = "1",  # type: ignore[assignment]
+    price: Annotated[
+        int, typer.Option(parser=parse_msat, metavar="SAT", help="The least it takes for a task.")
+    ] = f"{PRICE_MSAT}msat",  # type: ignore[assignment]
+    tflop: Annotated[
+        int, typer.Option(parser=parse_msat, metavar="SAT", help="For 10^12 operations of a task.")
+    ] = f"{TFLOP_MSAT}msat",  # type: ignore[assignment]
+    gb: Annotated[
+        int, typer.Option(parser=parse_msat, metavar="SAT", help="For 10^9 bytes that a task moves.")
+    ] = f"{GB_MSAT}msat",  # type: ignore[assignment]
     slots: Annotated[int, typer.Option(min=1, max=64, help="Tasks that it takes at a time.")] = 64,
     lanes: Annotated[int, typer.Option(min=1, max=16, help="Such leases in work at a time.")] = 2,
     stake: Annotated[
@@ -58,13 +67,23 @@ def run_(
     for variable, value in ONE_THREAD.items():
         os.environ.setdefault(variable, value)
     options = WorkerOptions(
-        price_msat=price, slots=slots, lanes=lanes, memory_mb=memory, stake_msat=stake, measure=measure
+        price_msat=price,
+        tflop_msat=tflop,
+        gb_msat=gb,
+        slots=slots,
+        lanes=lanes,
+        memory_mb=memory,
+        stake_msat=stake,
+        measure=measure,
     )
     who = party(settings, name)
     say(f"worker {name} ({short(who.key)}) prepares its sandbox")
 
     def ready() -> None:
-        say(f"it takes tasks from {sat(price)} on; Ctrl-C hands back what it has not done")
+        say(
+            f"it takes tasks from {sat(price)} on, at {sat(tflop)} for 10^12 operations; "
+            "Ctrl-C hands back what it has not done"
+        )
 
     run(bootstrap.run_worker(settings, name, options, ready=ready))
     say("it has handed back what it had not done")

@@ -1,0 +1,178 @@
+"""``pasar receipt``: what a client keeps of a job, and anybody can check alone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from domain.errors import Refused
+from ui.commands.job import JobName
+from ui.commands.running import CLIENT, As, attached, run
+from ui.format import AsJson, count, print_json, sat, short
+
+if TYPE_CHECKING:
+    from services.config import Settings
+    from services.ledger.root import SignedRoot
+    from services.receipt.form import Receipt
+    from services.receipt.verify import Verified
+
+app = typer.Typer(
+    name="receipt", help="What a client keeps of a job and can check without the market.", no_args_is_help=True
+)
+
+
+def add_to(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
+class NoFile(Refused):
+    template: ClassVar[str] = "{file} cannot be {verb}: {reason}"
+
+
+@app.command()
+def save(
+    job: JobName,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; JOB.receipt.json if absent.")
+    ] = None,
+    results: Annotated[bool, typer.Option("--results", help="Keep the results themselves in it.")] = False,
+    as_: As = CLIENT,
+    as_json: AsJson = False,
+) -> None:
+    """Write the receipt of a completed job: its events, and the proof that they are in the log that the market signed.
+
+    Examples:
+
+      pasar receipt save 3fa2
+
+      pasar receipt save 3fa2 --results -o sweep.receipt.json
+    """
+    from services.receipt import form
+    from services.receipt.verify import verify
+
+    receipt = run(_make(attached(), job, as_, results))
+    file = form.encode(receipt)
+    verified = verify(file)
+    path = output or Path(f"{receipt.job}.receipt.json")
+    try:
+        path.write_bytes(file)
+    except OSError as error:
+        raise NoFile(file=path, verb="written", reason=error.strerror) from None
+    if as_json:
+        print_json({"file": str(path), **_summary(verified)})
+        return
+    print(f"wrote {path}: {count(verified.events, 'event')} in {verified.bytes:,} bytes, under {_root(verified)}")
+    print(f"check it anywhere, without the market: `pasar receipt verify {path} --key {verified.market}`")
+
+
+async def _make(settings: "Settings", job: str, name: str, results: bool) -> "Receipt":
+    from services import bootstrap
+    from services.bus.blobs import BucketBlobs, Shelf
+    from services.bus.connect import connect
+    from services.projections.queries import Reader
+    from services.receipt.make import make
+
+    assert settings.database_url is not None, "a stack that is up has a database"
+    market = bootstrap.operator(settings)
+    async with await Reader.open(settings.database_url) as reader:
+        found = await reader.job(job.lower())
+        await reader.wait_for(await reader.log.head())
+
+        async def root(covers: int) -> "SignedRoot":
+            return await bootstrap.signed_root(settings, covers=covers)
+
+        if not results:
+            return await make(reader, market, found.job, root)
+        async with await connect(settings, "party", name=name) as client:
+            blobs = BucketBlobs(client, Shelf(settings.home / "clients" / name / "blobs"))
+            return await make(reader, market, found.job, root, content=blobs.get)
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A receipt.")],
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The market's public key; its receipts alone hold.")
+    ] = None,
+    result: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A result that must be one of the job; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a receipt alone: every byte of it, with no market, no database and no network.
+
+    Exit status 0 only if it holds; else the first check that fails is named. The market's key is in the file: compare
+    it with the one that you know, or give that with --key.
+
+    Examples:
+
+      pasar receipt verify 3fa2.receipt.json
+
+      pasar receipt verify 3fa2.receipt.json --key UBX7... --result task-0.safetensors
+
+      pasar receipt verify 3fa2.receipt.json --json | jq -r .claims.paid_msat
+    """
+    from services.receipt.form import ReceiptBroken
+    from services.receipt.verify import verify as check
+
+    try:
+        verified = check(_read(file), market=key, results=[_read(one) for one in result or ()])
+    except ReceiptBroken as broken:
+        if not as_json:
+            raise
+        print_json({"ok": False, "check": broken.check, "message": str(broken)})
+        raise typer.Exit(1) from None
+    if as_json:
+        print_json({"ok": True, **_summary(verified), "given": verified.given, "claims": verified.claims})
+        return
+    _say(verified, pinned=key is not None, results=result or [])
+
+
+def _say(verified: "Verified", *, pinned: bool, results: list[Path]) -> None:
+    claims = verified.claims
+    methods = {settled.method for settled in claims.results}
+    print(f"The receipt holds for job {verified.job}.")
+    print(f"- Market {verified.market} signed {_root(verified)}.")
+    print(
+        f"- All {count(verified.events, 'event')}, from position {verified.first} to {verified.last}, "
+        "are in that log, byte by byte."
+    )
+    bought = (
+        f"{count(claims.tasks, 'task')} by {claims.replicas} each"
+        if claims.replicas > 1
+        else count(claims.tasks, "task")
+    )
+    print(f"- Client {short(claims.client)} posted it on {claims.posted_at:%Y-%m-%d %H:%M:%S} UTC: {bought}.")
+    print(
+        f"- {count(claims.verified, 'task')} verified ({', '.join(sorted(methods)) or 'none'}), {claims.failed} not: "
+        "each result opens what its worker had committed to before."
+    )
+    if claims.original:
+        print(f"- The results are those of job {claims.original}, which was verified before.")
+    charged = f", {sat(claims.charged_msat)} to the market" if claims.charged_msat else ""
+    print(
+        f"- Of {sat(claims.reserved_msat)} reserved {sat(claims.paid_msat)} went to workers{charged} "
+        f"and {sat(claims.freed_msat)} back."
+    )
+    for file, tasks in zip(results, verified.given, strict=True):
+        print(f"- {file} is the result of task {', '.join(map(str, tasks))}.")
+    if verified.contents:
+        print(f"- It keeps {count(verified.contents, 'result file')}, each as it was committed to.")
+    if not pinned:
+        print("The key is the receipt's own word: compare it with the market's, or give that with --key.")
+
+
+def _summary(verified: "Verified") -> dict[str, object]:
+    parts = ("job", "market", "size", "root", "events", "first", "last", "bytes", "contents")
+    return {part: getattr(verified, part) for part in parts}
+
+
+def _root(verified: "Verified") -> str:
+    return f"a log of {count(verified.size, 'event')}, root {verified.root[:16]}…"
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NoFile(file=file, verb="read", reason=error.strerror) from None
