@@ -23,3 +23,4 @@ from services.client.money import Amount as Amount
 from services.client.money import msats as msats
 from services.client.money import sats as sats
 from services.client.past import Past as Past
+from services.client.receipt import JobReceipt as JobReceipt

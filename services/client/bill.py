@@ -73,6 +73,7 @@ def of_job(job: Job) -> list[Line]:
     if job.original:
         full_msat = job.tasks * job.replicas * (job.price_msat + job.fee_msat)
         return [
+            ("reused from", f"job {job.original}, verified earlier"),
             ("new, it would have cost", sat(full_msat)),
             ("reused, it costs", sat(job.reserved_msat)),
             ("saved", sat(full_msat - job.reserved_msat)),

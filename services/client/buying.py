@@ -12,6 +12,7 @@ from domain.blobs import BlobRef, address_of
 from domain.errors import BlobMissing, Corrupt, Refused, Unavailable, UnknownEscrow
 from domain.events import JobCompleted
 from domain.quote import Needs
+from services import bootstrap
 from services.arrays import BadArrays
 from services.bus.client import RefusedByMarket
 from services.bus.inspection import Finding
@@ -28,11 +29,14 @@ from services.client.session import Session, Work, follow, session
 from services.config import Settings
 from services.ledger.codec import decode_stored
 from services.ledger.errors import LogLost
+from services.ledger.root import SignedRoot
 from services.ports import Stored
 from services.programs.export import load
 from services.projections import queries
 from services.projections.model import Seen
 from services.projections.queries import Reader
+from services.receipt.form import Receipt
+from services.receipt.make import make
 
 T = TypeVar("T")
 #: Results that are fetched at a time.
@@ -109,6 +113,20 @@ class Desk:
             yield stored
             if stored.name.startswith(f"{JobCompleted.__name__}."):
                 return
+
+    async def receipt(self, job: str) -> Receipt:
+        """The receipt of a completed job.
+
+        Raises:
+            NoReceiptYet: It is not over.
+        """
+        settings, reader = self._settings, self._reader
+        await reader.wait_for(await reader.log.head())
+
+        async def root(covers: int) -> SignedRoot:
+            return await bootstrap.signed_root(settings, covers=covers)
+
+        return await make(reader, bootstrap.operator(settings), job, root)
 
     # ----------------------------------------------------------------------------------------------------------- buying
     async def quote(self, function: str, call: Call, terms: Terms, *, admit: bool = False) -> Quote:

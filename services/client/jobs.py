@@ -1,5 +1,6 @@
 """What a notebook holds of its jobs: handles that can be waited for in any thread and any loop."""
 
+import functools
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ from services.projections import queries
 if TYPE_CHECKING:
     from services.client.events import Events
     from services.client.market import Market
+    from services.client.receipt import JobReceipt
 
 #: Rows of runs that a card shows.
 RUNS_SHOWN: Final = 12
@@ -164,6 +166,15 @@ class Job(Waitable):
     def events(self, *, after: int = 0) -> "Events":
         """What happened to it, for ``for`` (so far) or ``async for`` (until it is completed)."""
         return self._market._events_of(self.id, after=after)
+
+    @functools.cached_property
+    def receipt(self) -> "JobReceipt":
+        """What to keep of it: its events, and the proof that they are in the log that the market signed.
+
+        Raises:
+            NoReceiptYet: It is not completed.
+        """
+        return self._market._receipt(self.id)
 
     def __len__(self) -> int:
         return len(self._tasks)

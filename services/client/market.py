@@ -30,6 +30,7 @@ from services.client.jobs import Job, Made
 from services.client.listing import Listing
 from services.client.money import Amount
 from services.client.past import Past
+from services.client.receipt import JobReceipt
 from services.client.session import follow
 from services.client.words import count, sat
 from services.ledger.errors import LogLost
@@ -142,7 +143,7 @@ class Market(Shown):
         deadline: timedelta | float = timedelta(hours=1),
         static_argnames: Sequence[str] | str = (),
     ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
-    def job(self, function: Any = None, /, **terms: Any) -> Any:
+    def job(self, *functions: Any, **terms: Any) -> Any:
         """Decorate a function that the market is to run.
 
         Args:
@@ -164,7 +165,7 @@ class Market(Shown):
         def decorate(function: Callable[P, R]) -> Function[P, R]:
             return Function(self, function, made, (static,) if isinstance(static, str) else tuple(static))
 
-        return decorate if function is None else decorate(function)
+        return decorate(*functions) if functions else decorate
 
     def job_by_id(self, id_: str) -> Job:
         """A job that was posted before, here or elsewhere, by its id or the beginning of it.
@@ -286,6 +287,9 @@ class Market(Shown):
             upto=None,
             limit=None,
         )
+
+    def _receipt(self, job: str) -> JobReceipt:
+        return JobReceipt(self._do(self._desk.receipt(job)))
 
     async def _find(self, id_: str) -> Job:
         row = await self._desk.row(id_)

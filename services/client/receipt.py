@@ -1,0 +1,50 @@
+"""A job's receipt as a notebook keeps it: a file that anybody checks alone."""
+
+from pathlib import Path
+
+from services.client.cards import Card, Shown
+from services.client.words import count, sat, short
+from services.receipt import form
+from services.receipt.form import Claims, Receipt
+from services.receipt.verify import Verified, verify
+
+
+class JobReceipt(Shown):
+    """Attributes:
+    file: The bytes to keep; ``pasar receipt verify`` checks them without the market.
+    claims: What the receipt says: prices, results, where the money went.
+    """
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.job, self.market, self.claims = receipt.job, receipt.market, receipt.claims
+        self.file = form.encode(receipt)
+
+    def verify(self, *, market: str | None = None) -> Verified:
+        """Check every byte of it here, with no network and no market.
+
+        Args:
+            market: The key that must have signed; the receipt's own word is taken if absent.
+        Raises:
+            ReceiptBroken: The named check fails.
+        """
+        return verify(self.file, market=market)
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Write the file; ``<job>.receipt.json`` if no path is given."""
+        path = Path(path) if path is not None else Path(f"{self.job}.receipt.json")
+        path.write_bytes(self.file)
+        return path
+
+    def card(self) -> Card:
+        claims: Claims = self.claims
+        return Card(
+            title=f"receipt of job {self.job}",
+            sentence=f"{claims.verified} of {count(claims.tasks, 'task')} verified; check it alone with .verify(), "
+            "keep it with .save().",
+            lines=[
+                ("to workers", sat(claims.paid_msat)),
+                ("fee", sat(claims.charged_msat)),
+                ("size", f"{len(self.file):,} bytes"),
+            ],
+            more=[("market", self.market), ("client", short(claims.client)), ("program", claims.program.address)],
+        )
