@@ -14,9 +14,9 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from domain.blobs import address_of
+from domain.blobs import BLOB_BYTES_MAX, address_of
+from domain.commands import Command
 from domain.errors import AlreadyCredited, AlreadyRegistered, Refused
-from domain.market import Command
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
 from services.bus import wire
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
@@ -46,6 +46,9 @@ from services.worker import device
 from services.worker.agent import Agent
 from services.worker.executor import Executor
 from services.worker.options import WorkerOptions
+
+#: What a worker keeps in memory of the inputs of its jobs: the largest blob and a few small ones.
+INPUT_BYTES_KEPT = BLOB_BYTES_MAX + (64 << 20)
 
 log = structlog.get_logger()
 
@@ -227,7 +230,7 @@ async def _run_worker(
     async with (
         await connect(settings, "party", name=name) as client,
         commander(settings, party(settings, name)) as market,
-        Executor(_folder(home / "sandbox")) as executor,
+        Executor(_folder(home / "sandbox"), size=options.sandboxes, platform=options.platform) as executor,
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
@@ -237,7 +240,7 @@ async def _run_worker(
             market,
             executor,
             blobs,
-            PlainOpener(blobs),
+            PlainOpener(blobs, INPUT_BYTES_KEPT),
             slots=options.slots,
             lanes=options.lanes,
             substitutes=substitutes,
@@ -267,7 +270,7 @@ def alone(folder: Path, name: str) -> Iterator[None]:
 
 async def _enter_market(market: Commander, client: Client, executor: Executor, options: WorkerOptions) -> None:
     """Register if need be, measure, and place the ask."""
-    register = RegisterWorker(device.platform(), device.cores(), device.memory_mb(), device.jax_version())
+    register = RegisterWorker(options.platform, device.cores(), device.memory_mb(), device.jax_version())
     try:
         await market.send([register], timeout_s=60)
     except RefusedByMarket as refused:
