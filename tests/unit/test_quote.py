@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from domain.meter import Meter
+from domain.money import MSAT_MAX
 from domain.orders import price_msat
 from domain.quote import Needs, Offer, quote
 
@@ -45,6 +46,18 @@ def test_quote_adds_up_and_lets_one_worker_to_spare_take_the_job() -> None:
     assert (found.price_msat, found.eligible, found.workers) == (300, 3, 4)
     assert (found.compute_msat, found.checking_msat, found.fees_msat) == (1_200, 1_200, 24)
     assert found.total_msat == found.compute_msat + found.checking_msat + found.fees_msat == 2_424
+
+
+def test_one_high_ask_does_not_set_the_price_of_all() -> None:
+    offers = [offer("a"), offer("b", price_msat=150), offer("greedy", price_msat=10**15)]
+    found = quote(WORK, offers, needs(), fee_ppm=0)
+    assert (found.price_msat, found.eligible) == (150, 2)
+
+
+def test_ask_that_nobody_can_pay_is_no_offer() -> None:
+    found = quote(WORK, [offer("a", price_msat=MSAT_MAX, tflop_msat=MSAT_MAX)], needs(replicas=1), fee_ppm=0)
+    assert (found.possible, found.total_msat) == (False, 0)
+    assert [r.hindrance for r in found.reasons] == ["price"]
 
 
 def test_quote_with_nobody_to_spare_asks_the_price_of_the_last_one_needed() -> None:
