@@ -7,6 +7,7 @@ OPEN, CLOSING -- JobCompleted          --> COMPLETED  (terminal)
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, assert_never
@@ -122,12 +123,20 @@ def fee_due_msat(job: Job) -> int:
     return paid_runs * terms.fee_msat
 
 
-def work_key(command: PostJob, identity: str) -> str:
-    """64 hex digits that are equal for equal work, whoever posts it: the same program on the same inputs."""
-    inputs = [
-        f"{ref.address}+{ref.offset}+{ref.size}" if ref is not None else "-" for ref in (command.shared, command.mapped)
-    ]
-    named = ["pasar/work/2", identity, *inputs, str(command.tasks), command.execution, *sorted(command.platforms)]
+def work_key(
+    identity: str,
+    inputs: Sequence[BlobRef | None],
+    tasks: int,
+    platforms: Sequence[Platform],
+    execution: Execution = "xla",
+) -> str:
+    """64 hex digits that are equal for equal work, whoever posts it: the same program on the same inputs.
+
+    Args:
+        identity: Of the program. inputs: The shared and the mapped arrays.
+    """
+    named_inputs = [f"{ref.address}+{ref.offset}+{ref.size}" if ref is not None else "-" for ref in inputs]
+    named = ["pasar/work/2", identity, *named_inputs, str(tasks), execution, *sorted(platforms)]
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
@@ -172,7 +181,9 @@ def post(
         command.memory_mb,
         command.platforms,
         command.execution,
-        work_key(command, program.identity),
+        work_key(
+            program.identity, (command.shared, command.mapped), command.tasks, command.platforms, command.execution
+        ),
         command.expires_at,
         fee_msat(command.price_msat, fee_ppm),
     )

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from domain import orders
-from domain.events import Platform
+from domain import job, orders
+from domain.events import JobPosted, Platform
 from domain.job import fee_msat
 from domain.meter import Meter
 from domain.money import MSAT_MAX
@@ -50,7 +51,7 @@ class Needs(Struct, frozen=True):
     """What the job asks of a worker.
 
     Attributes:
-        price_msat: The highest price for a task; no bound if absent.
+        price_msat: What the client pays for a run; absent: what the asks say.
     """
 
     tasks: int
@@ -97,6 +98,7 @@ class Quote(Struct, frozen=True):
     eta_s: Seconds until all runs are done, were all eligible workers free; without compiling.
     eligible: Workers that would run it at this price, of all there are.
     reasons: Why the others would not, most frequent first.
+    original: The job whose results would be handed out instead, for ``reuse_msat``; empty if the work is new.
     """
 
     meter: Meter
@@ -114,11 +116,18 @@ class Quote(Struct, frozen=True):
     eligible: int
     workers: int
     reasons: tuple[Reason, ...]
+    original: str = ""
+    reuse_msat: int = 0
 
     @property
     def possible(self) -> bool:
-        """Whether enough workers could run it."""
-        return self.eligible >= self.replicas
+        """Whether enough workers could run it, or nobody has to."""
+        return bool(self.original) or self.eligible >= self.replicas
+
+    @property
+    def due_msat(self) -> int:
+        """What would be reserved."""
+        return self.reuse_msat if self.original else self.total_msat
 
 
 def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) -> Quote:
@@ -130,7 +139,9 @@ def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) 
     hindered = [(_hindrance(one, meter, needs), one) for one in offers]
     able = sorted((orders.price_msat(one, meter), one.worker, one) for hindrance, one in hindered if hindrance is None)
     possible = len(able) >= needs.replicas
-    price_msat = _price_msat([asked_msat for asked_msat, _, _ in able], needs.replicas) if possible else 0
+    price_msat = 0
+    if possible:
+        price_msat = needs.price_msat or _price_msat([asked_msat for asked_msat, _, _ in able], needs.replicas)
     takers = [one for asked_msat, _, one in able if asked_msat <= price_msat]
     fee = fee_msat(price_msat, fee_ppm)
     runs = needs.tasks * needs.replicas
@@ -152,6 +163,15 @@ def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) 
         workers=len(offers),
         reasons=_reasons(hindered, meter),
     )
+
+
+def from_earlier(found: Quote, original: JobPosted) -> Quote:
+    """The quote for work that an earlier job's results answer, where that costs less than running it."""
+    reuse_msat = job.reuse_msat(original)
+    if found.possible and reuse_msat >= found.total_msat:
+        return found
+    price_msat = found.price_msat or original.price_msat
+    return replace(found, price_msat=price_msat, original=original.job, reuse_msat=reuse_msat)
 
 
 def _price_msat(asked_msat: Sequence[int], replicas: int) -> int:
