@@ -13,7 +13,7 @@ import math
 import re
 from typing import Final, NamedTuple
 
-from services.programs import kernels, scalars
+from services.programs import copies, kernels, scalars
 from services.programs.graph import Block, Graph, Operation
 from services.programs.operations import (
     ARITHMETIC,
@@ -79,6 +79,7 @@ class _Walker:
     def __init__(self, graph: Graph, limits: AdmissionLimits) -> None:
         self._graph, self._limits = graph, limits
         self._visits = limits.visits
+        self._copies = copies.count(graph)
         self._walked: dict[tuple[str, tuple[Known, ...], int], _Walked] = {}
 
     def function(self, name: str, arguments: tuple[Known, ...], depth: int, level: int) -> _Walked:
@@ -107,7 +108,7 @@ class _Walker:
             facts.update(zip(operation.results, results, strict=True))
             flops += cost.flops
             transcendentals += cost.transcendentals
-            bytes_moved += cost.bytes_moved
+            bytes_moved += cost.bytes_moved + self._copies.get(operation, 0)
             made = _bytes(operation.outputs)
             peak = max(peak, live + max(made, cost.memory_bytes))
             live += made - operation.freed_bytes
