@@ -1,11 +1,12 @@
 """Where a program that seems to write a few numbers copies whole arrays.
 
-``dynamic_update_slice`` and ``scatter`` write into their operand, and a loop hands its arrays on, only where nobody needs
-the old array afterwards; a compiler copies it otherwise. A text that forces such copies in each round would take thousands
-of times what it is metered for, so they are counted here, as read once and written once. Scalars are left out.
+``dynamic_update_slice`` and ``scatter`` write into their operand, and a loop hands its arrays on, only where nobody
+needs the old array afterwards; a compiler copies it otherwise. A text that forces such copies in each round would take
+thousands of times what it is metered for, so they are counted here, as read once and written once. Scalars are left
+out.
 
-An array may be overwritten by the operation that uses it last, in the block that it was made in. Constants, the arguments
-of ``main``, and what a loop or branch takes from around it are never overwritten.
+An array may be overwritten by the operation that uses it last, in the block that it was made in. Constants, the
+arguments of ``main``, and what a loop or branch takes from around it are never overwritten.
 """
 
 from collections.abc import Iterator, Sequence

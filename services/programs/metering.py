@@ -28,6 +28,9 @@ from services.programs.scalars import Counter, Known
 from services.programs.shapes import Shaped
 from services.programs.verdict import AdmissionLimits, Inadmissible
 
+#: Operations that a compiler's own form of a composite takes for each element; XLA's of the error function has so many.
+POLYNOMIAL: Final = 32
+
 
 class Cost(NamedTuple):
     """Of a part of a program.
@@ -139,8 +142,9 @@ class _Walker:
         if name in ("stablehlo.case", "stablehlo.if"):
             return self._branches(operation, facts, depth + 1, level)
         if name == "stablehlo.composite":
-            cost = self.function(operation.callee, known, depth + 1, level).cost
-            return _Walked(cost.then(Cost(flops=_elements(operation.outputs))), (None,) * len(operation.results))
+            told = self.function(operation.callee, known, depth + 1, level).cost
+            cost = Cost(*map(max, told, _by_name(operation)))
+            return _Walked(cost, (None,) * len(operation.results))
         if operation.regions:
             return _Walked(self._repeated(operation, facts, depth + 1, level), (None,) * len(operation.results))
         return _Walked(_plain(operation), scalars.result(operation, known))
@@ -223,6 +227,20 @@ def _plain(operation: Operation) -> Cost:
     if name == "stablehlo.custom_call":
         return Cost(kernels.flops(operation.kernel_call()), bytes_moved=moved, memory_bytes=moved)
     return Cost(_FORMULAS[name](operation), bytes_moved=moved)
+
+
+def _by_name(operation: Operation) -> Cost:
+    """A composite whose decomposition is put aside: a polynomial for each element, a sort, or products of groups."""
+    flops, moved = POLYNOMIAL * _elements(operation.outputs), _bytes(operation.inputs) + _bytes(operation.outputs)
+    name, first = operation.text("name"), operation.inputs[0]
+    if name == '"chlo.top_k"':
+        flops += first.elements * _log2(first.shape[-1] if first.shape else 1)
+    elif (
+        name == '"chlo.ragged_dot"'
+    ):  # rows, columns and what is summed over, for each group: each in two of the arrays
+        groups = operation.inputs[-1].elements
+        flops += 2 * math.isqrt(first.elements * operation.inputs[1].elements * groups * operation.outputs[0].elements)
+    return Cost(flops, bytes_moved=moved)
 
 
 def _bytes(types: tuple[Shaped, ...]) -> int:

@@ -68,7 +68,8 @@ REFUSED: Final[Mapping[str, tuple[Reason, str]]] = {
     ),
 }
 
-#: Functions of CHLO with a decomposition in plain operations, which is what is counted.
+#: Functions of CHLO with a decomposition in plain operations. A compiler runs that, or what it knows by the name: the
+#: dearer of both is counted.
 COMPOSITES: Final = frozenset(
     f"chlo.{name}"
     for name in [
