@@ -149,7 +149,7 @@ def post(
         price_msat=price or quoted.price_msat,
         stake_msat=stake,
         replicas=replicas,
-        timeout_s=int(timeout.total_seconds()) if timeout else quotes.timeout_s(quoted.slowest_s),
+        timeout_s=int(timeout.total_seconds()) if timeout is not None else quotes.timeout_s(quoted.slowest_s),
         memory_mb=memory or quotes.memory_mb(quoted.meter),
         deadline=deadline,
         budget_msat=budget,
