@@ -117,8 +117,10 @@ class Inspector:
             found = await self._find(asked.program, sandbox)
             if isinstance(found, Finding) and asked.admit:
                 found = await self._admit(found)
-        except (Refused, Corrupt) as refusal:
-            found = Refusal(0, type(refusal).__name__, str(refusal))
+        except Refused as refusal:
+            found = Refusal(0, refusal.name, str(refusal))
+        except Corrupt as corrupt:
+            found = Refusal(0, type(corrupt).__name__, str(corrupt))
         except (BusError, TimeoutError) as error:
             found = Refusal(0, "Unavailable", f"the market does not answer: {error or type(error).__name__}")
         await _respond(message, Answer(found) if isinstance(found, Finding) else Answer(refusal=found))

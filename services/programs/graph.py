@@ -4,6 +4,7 @@ Reading refuses every operation, type, attribute, constant and call that is not 
 graph afterwards meets nothing unknown.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -271,8 +272,14 @@ def _check_composite(source: ir.Operation) -> None:
         raise Inadmissible("composite", f"{composite[:80]} is no function that is known here; write it out")
     if "composite_attributes" in source.attributes:
         for one in entries(source.attributes["composite_attributes"]):
-            if one.name not in COMPOSITE_ATTRIBUTES.get(composite, _NONE):
+            if one.name not in COMPOSITE_ATTRIBUTES.get(composite, {}):
                 raise _attribute(composite, one.name)
+            if not re.fullmatch(COMPOSITE_ATTRIBUTES[composite][one.name], str(one.attr)):
+                raise Inadmissible("composite", f"{composite} has {one.name} = {str(one.attr)[:80]}; use jax's own")
+    if composite == "chlo.top_k":
+        kept = ir.RankedTensorType(source.results[0].type).shape[-1]
+        if str(ir.DictAttr(source.attributes["composite_attributes"])) != f"{{k = {kept} : i64}}":
+            raise Inadmissible("composite", f"{composite} keeps other than its result's {kept}; use jax.lax.top_k")
 
 
 def entries(dictionary: ir.Attribute) -> Iterator[ir.NamedAttribute]:

@@ -139,7 +139,7 @@ class _Walker:
             return self._branches(operation, facts, depth + 1, level)
         if name == "stablehlo.composite":
             cost = self.function(operation.callee, known, depth + 1, level).cost
-            return _Walked(cost.then(Cost(flops=_elements(operation.outputs))), (None,) * len(operation.results))
+            return _Walked(_composite(operation, cost), (None,) * len(operation.results))
         if operation.regions:
             return _Walked(self._repeated(operation, facts, depth + 1, level), (None,) * len(operation.results))
         return _Walked(_plain(operation), scalars.result(operation, known))
@@ -222,6 +222,17 @@ def _plain(operation: Operation) -> Cost:
     if name == "stablehlo.custom_call":
         return Cost(kernels.flops(operation.kernel_call()), bytes_moved=moved, memory_bytes=moved)
     return Cost(_FORMULAS[name](operation), bytes_moved=moved)
+
+
+def _composite(operation: Operation, decomposition: Cost) -> Cost:
+    """XLA may run the function that a composite is named after: never less than what that takes."""
+    cost = decomposition.then(Cost(flops=_elements(operation.outputs)))
+    flops = max(_elements(operation.inputs), _elements(operation.outputs))
+    if operation.text("name") == '"chlo.ragged_dot"':
+        left, right = operation.inputs[:2]
+        flops = 2 * left.elements * right.shape[-1] * _complex(operation, 4)
+    moved = _bytes(operation.inputs) + _bytes(operation.outputs)
+    return cost._replace(flops=max(cost.flops, flops), bytes_moved=max(cost.bytes_moved, moved))
 
 
 def _bytes(types: tuple[Shaped, ...]) -> int:

@@ -140,8 +140,11 @@ ATTRIBUTES: Final[Mapping[str, frozenset[str]]] = {
         """
     ),
 }
-#: Attributes of a composite, which XLA may take at their word instead of running the decomposition.
-COMPOSITE_ATTRIBUTES: Final[Mapping[str, frozenset[str]]] = {
-    "chlo.ragged_dot": frozenset({"precision_config", "ragged_dot_dimension_numbers"}),
-    "chlo.top_k": frozenset({"k"}),
+#: Attributes of a composite and their form: XLA takes them at their word instead of running the decomposition.
+COMPOSITE_ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
+    "chlo.ragged_dot": {
+        "precision_config": r'\["[A-Z]+", "[A-Z]+"\]',
+        "ragged_dot_dimension_numbers": r"\[(dense<[\d\[\], ]*> : tensor<\dxi64>(, |\])){6}",
+    },
+    "chlo.top_k": {"k": r"\d+ : i64"},
 }
