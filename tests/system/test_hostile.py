@@ -123,6 +123,17 @@ async def test_inspection_tells_what_a_program_is(stumbling: Executor, square: b
     assert found == await stumbling.inspect(square)
 
 
+async def test_sandbox_is_replaced_after_some_inspections(tmp_path: Path, square: bytes) -> None:
+    refused = hostile.garbage()
+    async with Executor(tmp_path, inspections=2) as executor:
+        first = await executor.inspect(square)
+        served, standing_by = executor.pid, executor.spare_pid
+        with pytest.raises(Inadmissible, match="unreadable"):
+            await executor.inspect(refused)
+        assert await executor.inspect(square) == first
+        assert executor.pid == standing_by != served
+
+
 @pytest.mark.parametrize("program", attacks.FAULTS)
 async def test_inspection_that_fails_is_a_reason_of_its_own(stumbling: Executor, square: bytes, program: bytes) -> None:
     with pytest.raises(Inadmissible, match="looking into it") as refused:
