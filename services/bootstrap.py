@@ -49,6 +49,8 @@ from services.worker.options import WorkerOptions
 
 #: What a worker keeps in memory of the inputs of its jobs: the largest blob and a few small ones.
 INPUT_BYTES_KEPT = BLOB_BYTES_MAX + (64 << 20)
+#: Strangers' programs that one process of the inspector reads.
+INSPECTIONS = 32
 
 log = structlog.get_logger()
 
@@ -189,7 +191,9 @@ async def run_inspector(settings: Settings, name: str) -> None:
         commander(settings, party(settings, "inspector"), role="inspector") as market,
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
-        inspector = Inspector(client, market, blobs, lambda: Executor(_folder(home / "sandbox")))
+        inspector = Inspector(
+            client, market, blobs, lambda: Executor(_folder(home / "sandbox"), inspections=INSPECTIONS)
+        )
         await serve_status(client, "inspector", name, inspector.status)
         await inspector.serve()
         announce_ready()

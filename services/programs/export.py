@@ -4,7 +4,6 @@ jax is imported where it is used: the market and the parent of the sandbox need 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -144,17 +143,6 @@ def load(program: bytes) -> Any:
     import jax.export
 
     return jax.export.deserialize(bytearray(program))
-
-
-def work_key(program: bytes, shared: bytes | None, mapped: bytes | None, flags: Mapping[str, str]) -> str:
-    """64 hex digits that are equal for equal work, whoever posts it.
-
-    Args:
-        flags: What else decides the numbers, such as the execution class.
-    """
-    parts = [hashlib.sha256(part).hexdigest() if part is not None else "-" for part in (program, shared, mapped)]
-    named = [f"{name}={value}" for name, value in sorted(flags.items())]
-    return hashlib.sha256("\n".join(["pasar/work/1", *parts, *named]).encode()).hexdigest()
 
 
 def _canonical(exported: Any) -> bytes:

@@ -48,6 +48,8 @@ class Executor:
         compile_s: Time to make a program ready.
         inspect_s: Time to inspect one.
         size: Sandboxes that serve.
+        inspections: After so many a sandbox is replaced, so that what a program may have done to it ends there; absent
+            for never.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Executor:
         compile_s: float = COMPILE_S,
         inspect_s: float = INSPECT_S,
         size: int = 1,
+        inspections: int | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._threads = threads
         self._compile_s = compile_s
         self._inspect_s = inspect_s
         self.size = size
+        self._inspections = inspections
         self._pool = Pool(directory, partial(Child, directory, platform, threads), size=size)
 
     async def __aenter__(self) -> Self:
@@ -136,7 +140,8 @@ class Executor:
         async with self._pool.seat() as seat:
             while True:
                 child = await seat.ready()
-                fresh, child.used = not child.used, True
+                fresh = not child.uses
+                child.uses += 1
                 try:
                     answer = await self._inspect(child, program)
                 except Lost as lost:
@@ -147,6 +152,10 @@ class Executor:
                 except BaseException:
                     await seat.end()
                     raise
+                if self._inspections is not None:
+                    self.stand_by()
+                    if child.uses >= self._inspections:
+                        await seat.end()
                 if isinstance(answer, frames.Inspected):
                     return answer.inspection
                 raise Inadmissible(answer.reason, answer.detail)
