@@ -7,7 +7,7 @@ exception: the process is ended, a spare takes its place, and the rest of the ba
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -171,7 +171,7 @@ class Executor:
         *,
         ends: Mapping[int, float] | None = None,
         names: Names | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Run ``program`` on each of ``tasks``, and yield their outcomes in order, each as it is known.
 
         A result of less than ``serving.HOLD_S`` of work may wait for the task after it.
