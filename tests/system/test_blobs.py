@@ -19,6 +19,7 @@ from domain.errors import BlobMissing, Corrupt, Malformed, Unavailable
 from services.bus import blobs
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
 from services.bus.connect import connect
+from services.client.session import session
 from services.config import Settings
 from services.stack.supervisor import Stack
 from tests.system.market import back, kill, until
@@ -192,6 +193,15 @@ async def test_blob_that_expired_is_uploaded_again(store: Store, monkeypatch: py
     await store.wipe()
     await writer.put(stored)
     assert await (await store.party()).get(address) == stored
+
+
+async def test_client_gives_back_what_it_fetched(store: Store) -> None:
+    stored = os.urandom(100)
+    address = await (await store.party()).put(stored)
+    async with session(store.stack.settings, "anna") as client:
+        await client.fetch(address)
+        await store.wipe()
+        assert await (await store.party()).get(address) == stored
 
 
 async def test_fetched_blob_is_held_and_given_to_others(store: Store, tmp_path: Path) -> None:
