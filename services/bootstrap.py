@@ -44,6 +44,7 @@ from services.stack.permissions import inbox
 from services.stack.ready import announce_ready
 from services.worker import device
 from services.worker.agent import Agent
+from services.worker.backlog import Sealed
 from services.worker.executor import Executor
 from services.worker.options import WorkerOptions
 
@@ -245,6 +246,7 @@ async def _run_worker(
             executor,
             blobs,
             PlainOpener(blobs, INPUT_BYTES_KEPT),
+            Sealed(home / "sealed"),
             slots=options.slots,
             lanes=options.lanes,
             substitutes=substitutes,
