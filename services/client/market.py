@@ -33,6 +33,7 @@ from services.client.past import Past
 from services.client.receipt import JobReceipt
 from services.client.session import follow
 from services.client.words import count, sat
+from services.keys import market_key
 from services.ledger.errors import LogLost
 from services.projections import queries
 from services.projections.queries import Reader
@@ -299,7 +300,7 @@ class Market(Shown):
         )
 
     def _receipt(self, job: str) -> JobReceipt:
-        return JobReceipt(self._do(self._desk.receipt(job)))
+        return JobReceipt(self._do(self._desk.receipt(job)), market_key(self._place.settings))
 
     async def _find(self, id_: str) -> Job:
         row = await self._desk.row(id_)
