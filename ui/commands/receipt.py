@@ -189,9 +189,7 @@ def _say(verified: "Verified", *, pinned: bool, results: list[Path]) -> None:
     if verified.contents:
         print(f"- It keeps {count(verified.contents, 'result file')}, each as it was committed to.")
     if not pinned:
-        print(
-            "The key is the receipt's own word: compare it with the market's, or give that with --key."
-        )
+        print("The key is the receipt's own word: compare it with the market's, or give that with --key.")
 
 
 def _summary(verified: "Verified") -> dict[str, object]:
