@@ -168,13 +168,18 @@ class Desk:
         Raises:
             Inadmissible: The market does not run it.
         """
-        meter = (await self._inspect(call.program, admit=admit)).meter
+        finding = await self._inspect(call.program, admit=admit)
+        meter = finding.meter
         memory_mb = terms.memory_mb if terms.memory_mb is not None else quotes.memory_mb(meter)
         needs = Needs(call.tasks, terms.replicas, terms.platforms, memory_mb, terms.stake_msat, terms.price_msat)
-        found = await quotes.quote_now(self._reader, meter, needs)
-        if terms.price_msat is not None and found.possible:
-            found = quotes.at_price(found, terms.price_msat, fee_ppm=await self._reader.fee_ppm())
-        timeout_s = terms.timeout_s if terms.timeout_s is not None else quotes.timeout_s(found.task_s)
+        wanted = None
+        if terms.reuse:
+            inputs = (call.shared, call.mapped)
+            wanted = await asyncio.to_thread(
+                quotes.wanted, self.session.key, finding.identity, inputs, call.tasks, terms.platforms
+            )
+        found = await quotes.quote_now(self._reader, meter, needs, wanted)
+        timeout_s = terms.timeout_s if terms.timeout_s is not None else quotes.timeout_s(found.slowest_s)
         return of_quote(
             found, function=function, budget_msat=terms.budget_msat, timeout_s=timeout_s, memory_mb=memory_mb
         )
@@ -299,7 +304,7 @@ class Desk:
             free_msat = (await self.escrow()).free_msat
         except Exception:  # what the market said is told without it
             return error
-        return told(error, needed_msat=job.quote.total_msat if job.quote else 0, free_msat=free_msat)
+        return told(error, needed_msat=job.quote.due_msat if job.quote else 0, free_msat=free_msat)
 
     async def _inspect(self, program: bytes, *, admit: bool) -> Finding:
         address = address_of(program)
@@ -462,8 +467,8 @@ def _check(quote: Quote) -> None:
     """
     if not quote.possible:
         raise NobodyEligible(quote.reasons, quote.eligible, quote.replicas)
-    if quote.budget_msat is not None and quote.total_msat > quote.budget_msat:
-        raise OverBudget(quote.total_msat, quote.budget_msat)
+    if quote.budget_msat is not None and quote.due_msat > quote.budget_msat:
+        raise OverBudget(quote.due_msat, quote.budget_msat)
 
 
 _AGAIN: Final = "submit it again if you need it"

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ async def a_desk(home: Path) -> AsyncIterator[Bench]:
 
 @pytest.fixture(autouse=True)
 def offers(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def now(reader: Any, meter: Meter, needs: Needs) -> Any:
+    async def now(reader: Any, meter: Meter, needs: Needs, wanted: Any) -> Any:
         return quote(meter, [Offer(WORKER, True, "cpu", 1 << 20, 1_000)], needs, fee_ppm=10_000)
 
     monkeypatch.setattr(buying.quotes, "quote_now", now)
@@ -201,7 +201,8 @@ def offers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def error_of(job: Job) -> BaseException | None:
     async with asyncio.timeout(10):
-        await asyncio.wait({asyncio.wrap_future(job._future)})
+        with suppress(Exception):
+            await asyncio.wrap_future(job._future)
     return job.exception()
 
 

@@ -180,3 +180,31 @@ async def test_more_requests_than_may_wait_are_refused_at_once(monkeypatch: pyte
     refused = await world.bus.ask(b"")
     assert refused.refusal is not None
     assert refused.refusal.name == "Unavailable"
+
+
+@pytest.mark.parametrize("text", ["Z" * 64, "../" * 21 + "a", "a" * 62 + " >", "a" * 63 + "\n", "\u0661" * 64])
+async def test_address_that_no_blob_can_have_is_refused_before_it_is_fetched(text: str) -> None:
+    """The store makes a path, a subject and bytes of it; and whatever is asked for, the next one is answered."""
+    async with an_inspector() as world:
+        answer = await world.bus.ask(msgspec.json.encode(Inspect(f"sha256:{text}")))
+        assert answer.refusal is not None
+        assert answer.refusal.name == "Malformed"
+        assert (await world.ask(HONEST)).finding is not None
+
+
+async def test_program_that_is_withheld_keeps_nobody_else_waiting() -> None:
+    class Withholding(Blobs):
+        async def get(self, address: str) -> bytes:
+            if address == address_of(HEAVY):
+                await asyncio.Event().wait()
+            return await super().get(address)
+
+    world = World()
+    world.blobs = Withholding()
+    inspector = Inspector(world.bus, world, world.blobs, world.sandbox)  # type: ignore[arg-type]
+    await inspector.serve()
+    running = asyncio.create_task(inspector.run())
+    await world.bus.hand_over(Message(msgspec.json.encode(Inspect(address_of(HEAVY)))))
+    assert (await world.ask(HONEST)).finding is not None
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
