@@ -29,7 +29,7 @@ from services.bus.roots import ask_root
 from services.bus.status import serve_status
 from services.config import Settings
 from services.inspector.agent import Inspector
-from services.keys import Party, party
+from services.keys import MARKET, Party, market_key, party
 from services.ledger.log import Log
 from services.ledger.reader import LogReader
 from services.ledger.root import SignedRoot
@@ -61,8 +61,12 @@ class RunsAlready(Refused):
 
 
 def operator(settings: Settings) -> str:
-    """The market's own key: what commands are signed for."""
-    return party(settings, "market").key
+    """The market's public key.
+
+    Raises:
+        MarketUnknown: It is not known here.
+    """
+    return market_key(settings)
 
 
 def wires(settings: Settings, role: str, name: str) -> Callable[[], Awaitable[wire.Wire]]:
@@ -107,9 +111,9 @@ async def signed_root(settings: Settings, *, covers: int = 0) -> SignedRoot:
 async def run_market(settings: Settings, name: str) -> None:
     """Commands in, facts into the log."""
     assert settings.database_url is not None
-    database_url, clock = settings.database_url, SystemClock()
+    database_url, clock, own = settings.database_url, SystemClock(), party(settings, MARKET)
     roles = {role: party(settings, role).key for role in ("referee", "settlement", "inspector")}
-    roles["clock"] = operator(settings)
+    roles["clock"] = own.key
 
     async def open_log(on_commit: Callable[[int, list[Record]], None]) -> Log:
         return await Log.open(database_url, clock=clock, exclusive=True, on_commit=on_commit)
@@ -119,7 +123,7 @@ async def run_market(settings: Settings, name: str) -> None:
         keeper = Keeper(blobs)
         connecting = wires(settings, "market", name)
         market = Market(
-            party(settings, "market"),
+            own,
             roles,
             settings.fee_ppm,
             open_log,

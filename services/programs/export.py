@@ -72,10 +72,12 @@ class Export(NamedTuple):
 
     Attributes:
         out_tree: A ``jax.tree_util.PyTreeDef``; see ``trees.from_names``.
+        outputs: Shape and type of each leaf.
     """
 
     program: bytes
     out_tree: Any
+    outputs: tuple[Any, ...]
 
 
 def export_program(
@@ -131,7 +133,7 @@ def export_with_tree(
         raise DependsOnValues(reason=_first_line(error)) from error
     except (TypeError, ValueError, OverflowError, NotImplementedError, jax.errors.JAXTypeError) as error:
         raise Untraceable(reason=_first_line(error)) from error
-    return Export(_canonical(exported), trees[-1])
+    return Export(_canonical(exported), trees[-1], tuple(exported.out_avals))
 
 
 def load(program: bytes) -> Any:
