@@ -42,6 +42,11 @@ def address_of(stored: bytes) -> str:
     return "sha256:" + hashlib.sha256(stored).hexdigest()
 
 
+def digest_at(address: str) -> bytes:
+    """The digest that an address is made of: ``digest_of`` what is stored there."""
+    return bytes.fromhex(address.removeprefix("sha256:"))
+
+
 def digest_of(plain: bytes) -> bytes:
     """The 32-byte digest that commitments and equality tags are made of."""
     return hashlib.sha256(plain).digest()
@@ -71,4 +76,9 @@ def result_commitment(worker: str, job: str, task: int, nonce: str, result: Blob
 
 def blob_ref(stored: bytes, salt: str) -> BlobRef:
     """Reference to a whole plain blob, committed to with ``salt``."""
-    return BlobRef(address_of(stored), 0, len(stored), "plain", commit_to(digest_of(stored), salt), salt)
+    return ref_to(address_of(stored), len(stored), salt)
+
+
+def ref_to(address: str, size: int, salt: str) -> BlobRef:
+    """As ``blob_ref``, for the blob of ``size`` bytes at ``address``, without its bytes."""
+    return BlobRef(address, 0, size, "plain", commit_to(digest_at(address), salt), salt)

@@ -7,11 +7,20 @@ run on memory; the shell writes the events down before anyone hears of them, and
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
-
-from msgspec import Struct
+from typing import Any, NamedTuple
 
 from domain import dispute, errors, escrow, job, orders, policy, stake, task, worker
+from domain.commands import (
+    Actor,
+    AdmitProgram,
+    Command,
+    ConfirmDeposit,
+    ExpireAssignment,
+    ExpireJob,
+    GrantRole,
+    RevokeRole,
+    SetFee,
+)
 from domain.errors import Corrupt
 from domain.events import (
     AnyEvent,
@@ -32,7 +41,6 @@ from domain.events import (
     JobExpired,
     JobPosted,
     JobReused,
-    Platform,
     ProgramAdmitted,
     ReplicasWithdrawn,
     ResultCommitted,
@@ -50,103 +58,13 @@ from domain.events import (
     WorkerEvent,
 )
 from domain.ids import (
-    Address,
-    Digest,
-    JobId,
     Kind,
-    PartyKey,
-    Reference,
-    TaskIndex,
-    Version,
     escrow_id,
     job_id,
     program_stream,
     short_id,
     stream_of,
 )
-from domain.meter import Meter
-from domain.money import PositiveMsat, Ppm
-
-
-class ConfirmDeposit(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Settlement saw ``owner`` pay into the market, as a client's escrow or a worker's stake."""
-
-    account: Literal["escrow", "stake"]
-    owner: PartyKey
-    amount_msat: PositiveMsat
-    reference: Reference
-
-
-class ExpireAssignment(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The clock says that this assignment's time is over."""
-
-    job: JobId
-    task: TaskIndex
-    worker: PartyKey
-
-
-class ExpireJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The clock says that this job's deadline has passed."""
-
-    job: JobId
-
-
-class GrantRole(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    role: Role
-    party: PartyKey
-
-
-class RevokeRole(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    role: Role
-    party: PartyKey
-
-
-class SetFee(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The operator's share of each price, for jobs posted from here on."""
-
-    fee_ppm: Ppm
-
-
-class AdmitProgram(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The inspector's finding; the fields are those of ``ProgramAdmitted``."""
-
-    program: Address
-    identity: Digest
-    meter: Meter
-    platforms: tuple[Platform, ...]
-    jax_version: Version
-
-
-#: What a party may send. Taking tasks or disputes is answered by the shell, which knows who waits.
-Command = (
-    job.PostJob
-    | job.CancelJob
-    | task.TakeTasks
-    | task.CommitResult
-    | task.SubmitResult
-    | task.FailTask
-    | task.ReturnTasks
-    | dispute.TakeDisputes
-    | dispute.RuleDispute
-    | worker.Command
-    | stake.WithdrawStake
-    | escrow.RefundEscrow
-    | ConfirmDeposit
-    | ExpireAssignment
-    | ExpireJob
-    | GrantRole
-    | RevokeRole
-    | SetFee
-    | AdmitProgram
-)
-
-
-class Actor(NamedTuple):
-    """Who sends a command, and which of its commands: ``nonce`` and ``item`` give new things their ids."""
-
-    key: str
-    nonce: str = ""
-    item: int = 0
 
 
 class Fact(NamedTuple):
@@ -426,6 +344,8 @@ class World:
 
     def _fold_job(self, event: JobReused | JobCancelled | JobExpired | JobCompleted) -> str:
         moved = self.jobs[event.job] = job.evolve(self.jobs[event.job], event)
+        if isinstance(event, JobReused):
+            self.tasks_of[event.job] = []  # none of them will ever be given out
         if moved.state is job.State.COMPLETED and moved.verified == moved.terms.tasks and not moved.original:
             self._keep_verified(moved)
         return event.job

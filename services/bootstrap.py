@@ -15,8 +15,8 @@ import structlog
 from nats.aio.client import Client
 
 from domain.blobs import address_of
+from domain.commands import Command
 from domain.errors import AlreadyCredited, AlreadyRegistered, Refused
-from domain.market import Command
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
 from services.bus import wire
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
@@ -227,7 +227,7 @@ async def _run_worker(
     async with (
         await connect(settings, "party", name=name) as client,
         commander(settings, party(settings, name)) as market,
-        Executor(_folder(home / "sandbox")) as executor,
+        Executor(_folder(home / "sandbox"), size=options.sandboxes, platform=options.platform) as executor,
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
@@ -267,7 +267,7 @@ def alone(folder: Path, name: str) -> Iterator[None]:
 
 async def _enter_market(market: Commander, client: Client, executor: Executor, options: WorkerOptions) -> None:
     """Register if need be, measure, and place the ask."""
-    register = RegisterWorker(device.platform(), device.cores(), device.memory_mb(), device.jax_version())
+    register = RegisterWorker(options.platform, device.cores(), device.memory_mb(), device.jax_version())
     try:
         await market.send([register], timeout_s=60)
     except RefusedByMarket as refused:

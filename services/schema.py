@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Literal, get_args
 import msgspec
 from msgspec import Struct, inspect
 
+from domain.commands import Command
 from domain.errors import Refused
 from domain.events import (
     DisputeEvent,
@@ -28,7 +29,6 @@ from domain.events import (
     WorkerEvent,
 )
 from domain.ids import Kind
-from domain.market import Command
 from services.bus import commands
 from services.bus.commands import SUBJECT, Body
 from services.bus.events import STREAM, STREAM_CONFIG

@@ -9,10 +9,11 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from domain import blobs, dispute, escrow, job, market, stake, task, worker
+from domain import blobs, commands, dispute, escrow, job, stake, task, worker
+from domain.commands import Actor
 from domain.errors import Refused
 from domain.ids import escrow_id
-from domain.market import Actor, Fact, World
+from domain.market import Fact, World
 from domain.meter import Meter
 from services.ledger import codec
 from services.ports import Stored
@@ -49,10 +50,10 @@ class Simulation:
             ("clock", CLOCK),
             ("inspector", INSPECTOR),
         ):
-            self.do(market.GrantRole(role, party), operator)  # type: ignore[arg-type]
-        self.do(market.SetFee(300_000), operator)
+            self.do(commands.GrantRole(role, party), operator)  # type: ignore[arg-type]
+        self.do(commands.SetFee(300_000), operator)
         meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
-        self.do(market.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
+        self.do(commands.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:
             self.deposit("escrow", party, 10_000_000)
         for party in self.workers:
@@ -62,7 +63,7 @@ class Simulation:
             self.do(worker.PlaceAsk(self.random.randint(1, 5), self.random.randint(1, 8), 4096, **rates), party)
 
     # ------------------------------------------------------------------------------------------------------ one command
-    def do(self, command: market.Command, actor: str, item: int = 0) -> list[Fact]:
+    def do(self, command: commands.Command, actor: str, item: int = 0) -> list[Fact]:
         """Send a command; a refusal is counted and changes nothing."""
         self.serial += 1
         try:
@@ -81,7 +82,7 @@ class Simulation:
             self.records.append(Stored(*record))
 
     def deposit(self, account: str, owner: str, amount_msat: int) -> None:
-        self.do(market.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}"), SETTLEMENT)  # type: ignore[arg-type]
+        self.do(commands.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}"), SETTLEMENT)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------------------------------------------------ moves
     def post(self, *, tasks: int | None = None, replicas: int | None = None, stake_msat: int | None = None) -> None:
@@ -148,18 +149,18 @@ class Simulation:
     def expire(self) -> None:
         for job_id, tasks in list(self.world.tasks_of.items()):
             if self.world.jobs[job_id].terms.expires_at <= self.now:
-                self.do(market.ExpireJob(job_id), CLOCK)
+                self.do(commands.ExpireJob(job_id), CLOCK)
             for index, found in enumerate(tasks):
                 for slot in found.slots:
                     if slot.expires_at is not None and slot.expires_at <= self.now:
-                        self.do(market.ExpireAssignment(job_id, index, slot.worker), CLOCK)
+                        self.do(commands.ExpireAssignment(job_id, index, slot.worker), CLOCK)
 
     def disturb(self) -> None:
         """Something that does not help: a failure, a return, a pause, a cancellation, a refund, a withdrawal."""
         chance, party = self.random, self.random.choice(self.workers)
         client = chance.choice(self.clients)
         held = sorted(self.world.holding(party).tasks)
-        moves: list[tuple[market.Command, str]] = [
+        moves: list[tuple[commands.Command, str]] = [
             (task.ReturnTasks(), party),
             (worker.PauseWorker(), party),
             (worker.MeasureCapability(10**9, 10**8), party),

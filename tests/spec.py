@@ -8,12 +8,13 @@ from typing import Self
 import pytest
 
 from domain.blobs import BlobRef, blob_ref, equality_tag, result_commitment
+from domain.commands import Actor, AdmitProgram, Command, ConfirmDeposit, ExpireAssignment, ExpireJob, GrantRole
 from domain.dispute import RuleDispute
 from domain.errors import Refused
 from domain.events import AnyEvent, JobPosted
 from domain.ids import escrow_id
 from domain.job import PostJob
-from domain.market import Actor, AdmitProgram, Command, ConfirmDeposit, ExpireAssignment, ExpireJob, GrantRole, World
+from domain.market import World
 from domain.meter import Meter
 from domain.task import CommitResult, SubmitResult
 from domain.worker import PlaceAsk, RegisterWorker

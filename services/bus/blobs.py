@@ -10,8 +10,9 @@ import base64
 import json
 import os
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import nats.errors
@@ -19,14 +20,16 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, StorageType
-from nats.js.object_store import ObjectStore
+from nats.js import JetStreamContext
+from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, PubAck, StorageType
 
-from domain.blobs import BLOB_BYTES_MAX, BlobRef, address_of, commit_to, digest_of
+from domain.blobs import BLOB_BYTES_MAX, BlobRef, address_of, commit_to, digest_at, digest_of
 from domain.errors import BlobMissing, Corrupt, Malformed, Unavailable
 from services.ports import Blobs
 
 BUCKET = "blobs"
+#: The stream below the bucket.
+STREAM = f"OBJ_{BUCKET}"
 WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
 #: The most that the broker holds of them: a flood of blobs must not take the room of the events.
@@ -103,7 +106,7 @@ class BucketBlobs:
 
     def __init__(self, client: Client, shelf: Shelf | None = None) -> None:
         self._client, self._shelf = client, shelf
-        self._bucket: ObjectStore | None = None
+        self._fetching: dict[str, asyncio.Task[bytes]] = {}
         self._known: set[str] = set()
 
     async def put(self, stored: bytes) -> str:
@@ -122,6 +125,18 @@ class BucketBlobs:
         held = self._shelf.get(address) if self._shelf is not None else None
         if held is not None:
             return held
+        fetching = self._fetching.get(address)
+        if fetching is None:  # else it is on its way: the results of a lease share a blob, its lanes share inputs
+            fetching = self._fetching[address] = asyncio.get_running_loop().create_task(self._fetch(address))
+            fetching.add_done_callback(partial(self._fetched, address))
+        return await asyncio.shield(fetching)
+
+    def _fetched(self, address: str, fetching: "asyncio.Task[bytes]") -> None:
+        del self._fetching[address]
+        if not fetching.cancelled():
+            fetching.exception()  # whoever waits gets it; nobody has to
+
+    async def _fetch(self, address: str) -> bytes:
         deadline = asyncio.get_running_loop().time() + HEAL_S
         while True:
             stored = await self._download(address)
@@ -145,97 +160,150 @@ class BucketBlobs:
             return
         try:
             if await self._download(address) is None:  # an entry may be there, and lead to other bytes or to none
-                await self._publish(_object_name(address), stored)
+                await self._publish(address, stored)
         except (nats.errors.Error, TimeoutError) as error:
             log.warning("could not restore a wanted blob", address=address, error=type(error).__name__)
 
     async def _upload(self, address: str, stored: bytes) -> None:
         if address in self._known:
             return
-        bucket, name = await self._open(), _object_name(address)
         if len(stored) <= UNASKED_BYTES:
-            await self._publish(name, stored)
+            await self._publish(address, stored)
         else:
             try:
-                await bucket.get_info(name)
-            except nats.js.errors.ObjectNotFoundError:
-                await self._publish(name, stored)
+                await self._entry(address)
+            except (nats.js.errors.NotFoundError, nats.js.errors.BadObjectMetaError):
+                await self._publish(address, stored)
         if len(self._known) > 10_000:
             self._known.clear()
         self._known.add(address)
 
-    async def _publish(self, name: str, stored: bytes) -> None:
+    async def _publish(self, address: str, stored: bytes) -> None:
         """Chunks first, then the object's entry (ADR-20).
 
         The library's own ``put`` purges what the name held before, and so needs the right to purge; what is named
         by its content never has to be replaced.
         """
         stream, rollup = self._client.jetstream(timeout=10), {"Nats-Rollup": "sub"}
-        chunks = [stored[at : at + CHUNK_BYTES] for at in range(0, len(stored), CHUNK_BYTES)]
-        single = len(chunks) == 1  # it replaces itself when it is put again
-        nuid = digest_of(stored).hex()[:22] if single else secrets.token_hex(11)
-        headers = rollup if single else None
-        for start in range(0, len(chunks) - CHUNKS_IN_FLIGHT + 1, CHUNKS_IN_FLIGHT):
-            part = chunks[start : start + CHUNKS_IN_FLIGHT]
-            await asyncio.gather(*(stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk) for chunk in part))
-        rest = chunks[len(chunks) - len(chunks) % CHUNKS_IN_FLIGHT :]
-        messages = [stream.publish(f"$O.{BUCKET}.C.{nuid}", chunk, headers=headers) for chunk in rest]
+        single = len(stored) <= CHUNK_BYTES  # it replaces itself when it is put again
+        nuid = _single_nuid(address) if single else secrets.token_hex(11)
         entry = ObjectInfo(
-            name=name,
+            name=_object_name(address),
             bucket=BUCKET,
             nuid=nuid,
             size=len(stored),
-            chunks=len(chunks),
-            digest="SHA-256=" + base64.urlsafe_b64encode(digest_of(stored)).decode(),
+            chunks=-(-len(stored) // CHUNK_BYTES),
+            digest="SHA-256=" + base64.urlsafe_b64encode(digest_at(address)).decode(),
             options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES),
             mtime=datetime.now(UTC).isoformat(),
         )
-        subject = f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
-        messages.append(stream.publish(subject, json.dumps(entry.as_dict()).encode(), headers=rollup))
-        await asyncio.gather(*messages)  # sent, and so stored, in this order: the entry never points to nothing
+        told = json.dumps(entry.as_dict()).encode()
+        last = []
+        if single:
+            last = [stream.publish(_chunk_subject(nuid), stored, headers=rollup)] if stored else []
+        else:
+            await self._publish_chunks(stream, _chunk_subject(nuid), stored)
+        last.append(stream.publish(_entry_subject(address), told, headers=rollup))
+        await asyncio.gather(*last)  # sent, and so stored, in this order: the entry never points to nothing
+
+    async def _publish_chunks(self, stream: JetStreamContext, subject: str, stored: bytes) -> None:
+        """In order, a few at a time."""
+        under_way: deque[asyncio.Task[PubAck]] = deque()
+        try:
+            for at in range(0, len(stored), CHUNK_BYTES):
+                chunk = stream.publish(subject, stored[at : at + CHUNK_BYTES])
+                under_way.append(asyncio.get_running_loop().create_task(chunk))
+                if len(under_way) == CHUNKS_IN_FLIGHT:
+                    await under_way[0]
+                    under_way.popleft()
+            await asyncio.gather(*under_way)
+        finally:
+            for chunk_sent in under_way:
+                chunk_sent.cancel()
 
     async def _download(self, address: str) -> bytes | None:
         try:
-            stored = await self._read(_object_name(address))
+            stored = await self._single(address)
+            if stored is None or address_of(stored) != address:
+                stored = await self._read(address)
         except (nats.errors.Error, TimeoutError):
-            self._bucket = None
             return None
         if address_of(stored) != address:
             log.warning("the blob store returned other bytes", address=address)
             return None
         return stored
 
-    async def _read(self, name: str) -> bytes:
+    async def _single(self, address: str) -> bytes | None:
+        """What lies where a blob of one chunk would be, found without its entry; any party may have written it."""
+        stream, subject = self._client.jetstream(timeout=CHUNK_S), _chunk_subject(_single_nuid(address))
+        try:
+            return (await stream.get_last_msg(STREAM, subject, direct=True)).data
+        except nats.js.errors.NotFoundError:
+            return None
+
+    async def _read(self, address: str) -> bytes:
         """The chunks that the object's entry names. Any party may write both, so they are waited for with a limit.
 
-        The library's own ``get`` waits for ever for chunks that are not there.
+        They are read in batches without a consumer (ADR-31), which would cost the broker more than a small blob.
 
         Raises:
             nats.errors.Error, TimeoutError: There is no entry, it makes no sense, or the chunks do not come.
         """
-        entry = await (await self._open()).get_info(name)
-        if not isinstance(entry.nuid, str) or not isinstance(entry.size, int) or entry.size > BLOB_BYTES_MAX:
-            raise nats.js.errors.BadObjectMetaError
-        stored = bytearray()
-        if not entry.size:
-            return b""
-        chunks = await self._client.jetstream().subscribe(f"$O.{BUCKET}.C.{entry.nuid}", ordered_consumer=True)
+        entry = await self._entry(address)
+        stored, last, replies = bytearray(), 0, await self._client.subscribe(self._client.new_inbox())
+        ask = {"next_by_subj": _chunk_subject(entry.nuid or ""), "batch": CHUNKS_IN_FLIGHT}
         try:
-            while len(stored) < entry.size:
-                stored += (await chunks.next_msg(timeout=CHUNK_S)).data
+            while len(stored) < (entry.size or 0):
+                have = len(stored)
+                request = json.dumps({**ask, "seq": last + 1}).encode()
+                await self._client.publish(f"$JS.API.DIRECT.GET.{STREAM}", request, reply=replies.subject)
+                while True:
+                    message = await replies.next_msg(timeout=CHUNK_S)
+                    headers = message.headers or {}
+                    if "Status" in headers:  # the end of the batch, or nothing there
+                        break
+                    stored += message.data
+                    last = int(headers["Nats-Sequence"])
+                if len(stored) == have:
+                    raise nats.js.errors.NotFoundError
         finally:
-            await chunks.unsubscribe()
+            await replies.unsubscribe()
         return bytes(stored)
 
-    async def _open(self) -> ObjectStore:
-        if self._bucket is None:
-            self._bucket = await self._client.jetstream(timeout=5).object_store(BUCKET)
-        return self._bucket
+    async def _entry(self, address: str) -> ObjectInfo:
+        """What the object store says of a blob.
+
+        Raises:
+            nats.js.errors.NotFoundError: Nothing.
+            nats.js.errors.BadObjectMetaError: Something that makes no sense.
+        """
+        stream = self._client.jetstream(timeout=CHUNK_S)
+        told = (await stream.get_last_msg(STREAM, _entry_subject(address), direct=True)).data
+        try:
+            entry: ObjectInfo = ObjectInfo.from_response(json.loads(told or b""))
+        except Exception as error:  # the library raises whatever it likes on what it did not write
+            raise nats.js.errors.BadObjectMetaError from error
+        if not isinstance(entry.nuid, str) or not isinstance(entry.size, int) or not 0 <= entry.size <= BLOB_BYTES_MAX:
+            raise nats.js.errors.BadObjectMetaError
+        return entry
 
 
 def _object_name(address: str) -> str:
     """The address as the object store allows names: without a colon."""
     return address.replace(":", "-")
+
+
+def _single_nuid(address: str) -> str:
+    """What the chunk of a blob with one chunk is called: by its content, so that it can be read without its entry."""
+    return digest_at(address).hex()[:22]
+
+
+def _chunk_subject(nuid: str) -> str:
+    return f"$O.{BUCKET}.C.{nuid}"
+
+
+def _entry_subject(address: str) -> str:
+    return f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(_object_name(address).encode()).decode()}"
 
 
 class PlainOpener:
@@ -255,6 +323,9 @@ class PlainOpener:
         plain = stored[ref.offset : ref.offset + ref.size]
         if len(plain) != ref.size:
             raise Corrupt(f"{ref.address} is shorter than the reference to it")
-        if ref.salt is not None and commit_to(digest_of(plain), ref.salt) != ref.commitment:
-            raise Corrupt(f"{ref.address} does not match the commitment to it")
+        if ref.salt is not None:
+            whole = len(plain) == len(stored)
+            digest = digest_at(ref.address) if whole else digest_of(plain)  # the store has checked the whole
+            if commit_to(digest, ref.salt) != ref.commitment:
+                raise Corrupt(f"{ref.address} does not match the commitment to it")
         return plain

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from domain import errors
-from domain.market import Command
+from domain.commands import Command
 from services.bus.commands import SUBJECT, Refusal, Reply, decode_reply, sign
 from services.keys import Party
 from services.ports import Clock

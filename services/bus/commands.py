@@ -18,9 +18,9 @@ from nacl.signing import VerifyKey
 
 from domain import errors
 from domain.blobs import BlobRef
+from domain.commands import Command
 from domain.events import JobPosted
 from domain.ids import At, Nonce
-from domain.market import Command
 from services.bus.alphabets import check_of
 from services.keys import Party, public_key, verify_key
 

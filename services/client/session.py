@@ -9,12 +9,12 @@ from datetime import timedelta
 from msgspec import Struct
 from nats.aio.client import Client
 
-from domain.blobs import BlobRef, blob_ref
+from domain.blobs import BlobRef, ref_to
+from domain.commands import Command
 from domain.escrow import RefundEscrow
 from domain.events import AnyEvent, Platform
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
-from domain.market import Command
 from services import bootstrap
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf
 from services.bus.client import Commander
@@ -161,8 +161,7 @@ class Session:
         self.position = max(self.position, reply.position)
 
     async def _store(self, content: bytes) -> BlobRef:
-        await self._blobs.put(content)
-        return blob_ref(content, os.urandom(16).hex())
+        return ref_to(await self._blobs.put(content), len(content), os.urandom(16).hex())
 
     async def _maybe(self, content: bytes | None) -> BlobRef | None:
         return None if content is None else await self._store(content)

@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from domain.blobs import address_of
+from domain.commands import AdmitProgram
 from domain.errors import Corrupt, Refused, Unavailable
-from domain.market import AdmitProgram
 from services.bus.client import Commander
 from services.bus.commands import Refusal
 from services.bus.inspection import SUBJECT, Answer, Finding, Inspect

@@ -15,9 +15,10 @@ from typing import Any
 import structlog
 
 from domain import dispute, errors, task
+from domain.commands import Actor, Command
 from domain.errors import Refused, Unavailable
 from domain.events import DisputeOpened, DisputeRuled, JobCompleted, ReplicasWithdrawn, ResultCommitted
-from domain.market import Actor, Command, Fact, World
+from domain.market import Fact, World
 from services.bus.commands import (
     Claim,
     DisputeCase,

@@ -11,9 +11,10 @@ from datetime import timedelta
 import structlog
 
 from domain import job
+from domain.commands import Actor, Command, GrantRole, SetFee
 from domain.errors import Refused, Unavailable
 from domain.events import JobCompleted, JobPosted
-from domain.market import Actor, Command, GrantRole, SetFee, World
+from domain.market import World
 from services.bus import roots, wake
 from services.bus.commands import HORIZON, SUBJECT, Nonces, Refusal, Reply, encode_reply, new_nonce
 from services.bus.wire import BusError, Message, Wire

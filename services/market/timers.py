@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from domain import job, task
+from domain.commands import ExpireAssignment, ExpireJob
 from domain.events import JobPosted, ReplicasWithdrawn, ResultCommitted, TaskAssigned
-from domain.market import ExpireAssignment, ExpireJob, Fact, World
+from domain.market import Fact, World
 
 
 class Timers:

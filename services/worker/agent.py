@@ -12,9 +12,9 @@ from contextlib import suppress
 import structlog
 
 from domain.blobs import address_of
+from domain.commands import Command
 from domain.errors import BlobMissing, Corrupt, NotYetRevealable, Refused, Unavailable
 from domain.events import FailureReason, JobPosted
-from domain.market import Command
 from domain.task import FailTask, ReturnTasks, SubmitResult, TakeTasks
 from domain.worker import WithdrawAsk
 from services.bus.client import Commander, RefusedByMarket

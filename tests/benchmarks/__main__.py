@@ -1,7 +1,8 @@
 """Every benchmark in one run: a table on the terminal and ``build/bench.json``.
 
-    uv run --group bench python -m tests.benchmarks [--quick]
+    just bench [--quick] [PART ...]
 
+Some parts alone go to a file of their own, such as ``build/bench-overhead.json``.
 All figures are taken with fsync on and nats-server at ``sync_interval: always``.
 """
 
@@ -9,17 +10,19 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvloop
+
+from services.stack.roles import ONE_THREAD
 
 BUILD = Path(__file__).parents[2] / "build"
 _RATIOS = (("tasks_settled_per_s", "ray"), ("tasks_settled_single_per_s", "ray"), ("tasks_settled_per_s", "dask"))
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """What the figures were taken on."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": ?")
     return {
@@ -52,7 +55,7 @@ def reading(tasks: int) -> dict[str, float]:
     return uvloop.run(reader.bench(tasks))
 
 
-def settling(counts: list[int], tasks: int, rounds: int) -> dict[str, object]:
+def settling(counts: list[int], tasks: int, rounds: int) -> dict[str, Any]:
     from tests.benchmarks import settle
 
     found = uvloop.run(settle.main(counts, tasks, rounds))
@@ -65,30 +68,77 @@ def settling(counts: list[int], tasks: int, rounds: int) -> dict[str, object]:
     }
 
 
-def peers() -> dict[str, float]:
-    """In a process of its own: Ray leaves threads and children behind."""
-    run = subprocess.run([sys.executable, "-m", "tests.benchmarks.peers"], capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(run.stdout.strip().splitlines()[-1])
+def overhead(compute_s_max: float) -> dict[str, Any]:
+    from tests.benchmarks import overhead as work
+
+    return uvloop.run(work.bench(compute_s_max))
+
+
+def latency() -> dict[str, Any]:
+    from tests.benchmarks import latency as waiting
+
+    return uvloop.run(waiting.bench())
+
+
+def moving() -> dict[str, Any]:
+    from tests.benchmarks import moving as arrays
+
+    return uvloop.run(arrays.bench())
+
+
+def peers() -> dict[str, Any]:
+    from tests.benchmarks.peers import in_process
+
+    found: dict[str, Any] = in_process("peers")
     return found
+
+
+def parts(quick: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What can be measured, in the order in which it is."""
+    return {
+        "append": append,
+        "relaying": lambda: relaying(4_000 if quick else 10_000),
+        "reading": lambda: reading(6_000 if quick else 20_000),
+        "peers": peers,
+        "settling": lambda: settling([2], 2_000, 1) if quick else settling([1, 2, 4], 6_000, 3),
+        "latency": latency,
+        "moving": moving,
+        "overhead": lambda: overhead(2.0 if quick else 60.0),
+    }
+
+
+def tables(found: dict[str, Any]) -> Iterator[str]:
+    """The figures as text: plain ones a line each, then those that compare."""
+    from tests.benchmarks import moving, overhead
+
+    for name, value in found.items():
+        if name in ("overhead", "moving"):
+            continue
+        shown = f"{value:,.2f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else json.dumps(value)
+        yield f"{name:36} {shown}"
+    for name, module in {"moving": moving, "overhead": overhead}.items():
+        if name in found:
+            yield from ("", *module.table(found))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--quick", action="store_true", help="two workers only, one round, a third of the tasks")
-    quick = parser.parse_args().quick
-    found: dict[str, object] = {"machine": machine()}
-    found |= append()
-    found |= relaying(4_000 if quick else 10_000)
-    found |= reading(6_000 if quick else 20_000)
-    found |= peers()
-    found |= settling([2], 2_000, 1) if quick else settling([1, 2, 4], 6_000, 3)
+    parser.add_argument("parts", nargs="*", choices=[[], *parts(False)], help="which to take; all of them if none")
+    parser.add_argument("--quick", action="store_true", help="less of everything: for a look, not for figures")
+    asked = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.update(ONE_THREAD)
+    found: dict[str, Any] = {"machine": machine()}
+    for name, part in parts(asked.quick).items():
+        if not asked.parts or name in asked.parts:
+            found |= part()
     for name, peer in _RATIOS:
-        found[f"{name}_over_{peer}"] = round(float(str(found[name])) / float(str(found[f"{peer}_tasks_per_s"])), 2)
+        if name in found and f"{peer}_tasks_per_s" in found:
+            found[f"{name}_over_{peer}"] = round(found[name] / found[f"{peer}_tasks_per_s"], 2)
     BUILD.mkdir(exist_ok=True)
-    (BUILD / "bench.json").write_text(json.dumps(found, indent=2))
-    for name, value in found.items():
-        shown = f"{value:,.2f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else json.dumps(value)
-        print(f"{name:36} {shown}")
+    file = "-".join(["bench", *asked.parts]) + ".json"
+    (BUILD / file).write_text(json.dumps(found, indent=2))
+    print("\n".join(tables(found)))
 
 
 if __name__ == "__main__":

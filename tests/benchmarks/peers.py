@@ -7,9 +7,15 @@ Neither peer keeps a task on disk or knows who did it; they are here for the cos
 
 import json
 import os
+import subprocess
+import sys
 import time
 import warnings
+from pathlib import Path
 from statistics import median
+from typing import Any
+
+from services.stack.roles import ONE_THREAD
 
 TASKS = 5_000
 ROUNDS = 3
@@ -54,6 +60,26 @@ def dask_tasks_per_s() -> float:
             client.gather(client.map(_square, range(TASKS), pure=False))
             rates.append(TASKS / (time.perf_counter() - began))
         return median(rates)
+
+
+def in_process(module: str, asked: object = None) -> Any:
+    """What a module of this folder prints last, as JSON, run in a process of its own with one thread to compute with.
+
+    Ray leaves threads and children behind.
+    """
+    own = {"PYTHONPATH": str(Path(__file__).parents[2]), "JAX_PLATFORMS": "cpu", "NPROC": "1"}
+    environment = {**os.environ, **ONE_THREAD, **own}
+    command = [sys.executable, "-W", "ignore", "-m", f"tests.benchmarks.{module}"]
+    run = subprocess.run(
+        command, input=json.dumps(asked), stdout=subprocess.PIPE, env=environment, text=True, check=True
+    )
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def real_work(**asked: object) -> dict[str, Any]:
+    """What ``peer_work`` finds, by peer."""
+    found: dict[str, Any] = in_process("peer_work", asked)
+    return found
 
 
 def main() -> dict[str, float]:

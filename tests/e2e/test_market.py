@@ -250,7 +250,7 @@ def test_same_work_is_answered_from_the_log_for_a_tenth(market: Pasar, program: 
     shown = market.json("job", "show", again["job"])
     original = shown["job"]["original"]
     assert market.json("job", "show", original)["job"]["work_key"] == shown["job"]["work_key"]
-    assert shown["sentence"].startswith(f"Completed: the same work was verified before as job {original}")
+    assert shown["sentence"].startswith("Completed: reused from job ")
 
 
 def test_budget_is_not_exceeded(market: Pasar, program: Path) -> None:

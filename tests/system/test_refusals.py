@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from domain import task
 from domain.blobs import blob_ref, equality_tag, result_commitment
+from domain.commands import Command, ConfirmDeposit, ExpireJob, GrantRole
 from domain.events import AssignmentExpired, JobPosted
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
-from domain.market import Command, ConfirmDeposit, ExpireJob, GrantRole
 from domain.task import CommitResult, ReturnTasks, SubmitResult, TakeTasks
 from domain.worker import PlaceAsk, RegisterWorker
 from services import bootstrap

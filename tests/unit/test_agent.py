@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from domain.commands import Command
 from domain.errors import NotYetRevealable
-from domain.market import Command
 from domain.task import CommitResult, SubmitResult, TakeTasks
 from services.bus.commands import Lease, Refusal, Reply
 from services.worker.agent import Agent

@@ -5,7 +5,7 @@ from typing import Any
 
 import nkeys
 
-from domain.market import Command
+from domain.commands import Command
 from domain.task import ReturnTasks, TakeTasks
 from services.bus.commands import Nonces, Reply, decode_reply, sign
 from services.bus.wire import Message

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from domain.blobs import address_of
+from domain.commands import AdmitProgram, Command
 from domain.errors import BlobMissing
-from domain.market import AdmitProgram, Command
 from services.bus.commands import Reply
 from services.bus.inspection import Answer, Inspect
 from services.inspector import agent

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from domain.commands import ExpireAssignment, ExpireJob
 from domain.errors import Corrupt
-from domain.market import ExpireAssignment, ExpireJob, Fact
+from domain.market import Fact
 from domain.orders import Waiting, by_merit, lease_size
 from domain.task import FailTask, ReturnTasks
 from services.market.matcher import GRACE, Matcher, Parked

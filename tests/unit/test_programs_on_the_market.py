@@ -4,6 +4,7 @@ import pytest
 
 from domain import errors
 from domain.blobs import blob_ref
+from domain.commands import SetFee
 from domain.events import (
     EscrowFreed,
     EscrowReleased,
@@ -18,7 +19,6 @@ from domain.events import (
     ResultVerified,
 )
 from domain.ids import escrow_id
-from domain.market import SetFee
 from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, REFEREE, SALT, Market, a_job, a_market, admission
 
 STRANGE = blob_ref(b"a program that nobody read", SALT)

@@ -1,9 +1,10 @@
 """``pasar worker``: run one here, and look at those of the market."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from domain.errors import Refused
 from services.client import sentences
 from services.worker.options import GB_MSAT, PRICE_MSAT, TFLOP_MSAT
 from ui.commands.running import attached, run, shown
@@ -13,11 +14,16 @@ from ui.limits import lines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from domain.market import Command
+    from domain.commands import Command
+    from domain.events import Platform
     from services.projections.queries import Worker
 
 app = typer.Typer(name="worker", help="Workers: run one on this machine, look at all of them.", no_args_is_help=True)
 WorkerName = Annotated[str, typer.Argument(metavar="WORKER", help="Name on this machine or key, or its beginning.")]
+
+
+class NoSuchPlatform(Refused):
+    template: ClassVar[str] = "{platform!r} is no device that programs run on; choose cpu, cuda or tpu"
 
 
 def add_to(root: typer.Typer) -> None:
@@ -38,11 +44,15 @@ def run_(
     ] = f"{GB_MSAT}msat",  # type: ignore[assignment]
     slots: Annotated[int, typer.Option(min=1, max=64, help="Tasks that it takes at a time.")] = 64,
     lanes: Annotated[int, typer.Option(min=1, max=16, help="Such leases in work at a time.")] = 2,
+    sandboxes: Annotated[int, typer.Option(min=1, max=64, help="Tasks that run at a time, one a core.")] = 1,
     stake: Annotated[
         int,
         typer.Option(parser=parse_msat, metavar="SAT", help="Stake, from the faucet when it registers first."),
     ] = "1000",  # type: ignore[assignment]
     memory: Annotated[int, typer.Option(min=64, metavar="MB", help="Memory that a task may use.")] = 2048,
+    platform: Annotated[
+        str, typer.Option(help="Device that tasks run on: cpu, cuda or tpu; only cpu has been tried so far.")
+    ] = "cpu",
     measure: Annotated[bool, typer.Option(help="Measure this machine's speed first.")] = True,
 ) -> None:
     """Work for the running market until Ctrl-C, which hands back the tasks that are not done.
@@ -71,7 +81,9 @@ def run_(
         tflop_msat=tflop,
         gb_msat=gb,
         slots=slots,
-        lanes=lanes,
+        lanes=max(lanes, 2 * sandboxes),  # one lease runs while the next is on its way
+        sandboxes=sandboxes,
+        platform=_platform(platform),
         memory_mb=memory,
         stake_msat=stake,
         measure=measure,
@@ -219,6 +231,14 @@ async def _try_sandbox() -> "tuple[dict[str, bool], tuple[int, int]]":
         async with Executor(Path(folder)) as executor:
             await executor.warm()
             return dict(executor.applied), await device.measure(executor)
+
+
+def _platform(text: str) -> "Platform":
+    match text:
+        case "cpu" | "cuda" | "tpu":
+            return text
+        case _:
+            raise NoSuchPlatform(platform=text)
 
 
 def _find(text: str) -> "tuple[Worker, Mapping[str, str]]":
