@@ -55,7 +55,7 @@ lines = [
     f"nats --server {url} sub --start-sequence {end - 4} 'pasar.events.>'",
     f"nats --server {url} sub --all 'pasar.events.*.*.EscrowReleased'",
 ]
-Markdown("\n".join(["```sh", *lines, "```"]))
+Code("\n".join(lines), language="sh")
 
 # %%
 program = Path(sys.executable).with_name("pasar")
@@ -87,6 +87,7 @@ Code(filename="earnings.py", language="python")
 # %%
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "earnings.sqlite"
+seen = []
 
 
 def start():
@@ -106,13 +107,14 @@ def position():
 
 
 def until(reached):
-    while position() < reached:
+    while (now := position()) < reached:
+        seen.append((datetime.now(UTC), now))
         time.sleep(0.001)
 
 
 # %% [markdown]
-# The job has 100 tasks, each run by two workers: a thousand events and more. The service is killed six times on its
-# way through the past and through them.
+# Five times: start it, let it catch up, buy 50 tasks that two workers each run, which makes 500 events and more, and
+# kill it while they come. What comes while it is dead waits in the log.
 
 
 # %%
@@ -121,38 +123,38 @@ def wave(x):
     return jnp.sin(x).sum()
 
 
-job, dice, lives = wave.map(jnp.arange(6_400.0).reshape(100, 64)), random.Random(4), []
-for _ in range(5):
-    behind, born = position(), datetime.now(UTC)
+waves, dice, lives = [], random.Random(4), []
+for number in range(5):
+    behind, head = position(), m.replay().position
     service = start()
-    until(min(behind + dice.randrange(80, 240), end + 1_000))
+    until(head)
+    waves.append(wave.map(number + jnp.arange(3_200.0).reshape(50, 64)))
+    until(head + dice.randrange(50, 400))
     os.kill(service.pid, signal.SIGKILL)
     died = -service.wait()
-    lives.append((service.pid, behind, position(), died, born, datetime.now(UTC)))
-titles = ["process", "began behind", "killed at", "by signal", "born", "died"]
-pd.DataFrame(lives, columns=titles).drop(columns=["born", "died"]).set_index("process")
+    lives.append((service.pid, behind, position(), died, datetime.now(UTC)))
+titles = ["process", "began behind", "killed at", "by signal", "at"]
+pd.DataFrame(lives, columns=titles).drop(columns="at").set_index("process")
 
 # %% [markdown]
 # The last one is left alive until it has counted all there is.
 
 # %%
-born = datetime.now(UTC)
 service = start()
-await job
+pasar.gather(*waves)
 head = m.replay().position
 until(head)
 service.terminate()
-lives.append((service.pid, lives[-1][2], position(), -service.wait(), born, datetime.now(UTC)))
+lives.append((service.pid, lives[-1][2], position(), -service.wait(), datetime.now(UTC)))
 
 # %%
 history = list(m.events(upto=head))
-recent = [event for event in history if event.at > lives[0][4]]
+recent = [event for event in history if event.at > seen[0][0]]
 fig, axes = plt.subplots()
 axes.plot([event.at for event in recent], [event.position for event in recent], color="0.6", label="the log")
-for number, (_, behind, ended, _, born, died) in enumerate(lives):
-    axes.plot([born, died], [behind, ended], color="C0", label="a life of the service" if not number else None)
-    if number < len(lives) - 1:
-        axes.plot(died, ended, "X", color="C3", markersize=9, label="kill -9" if not number else None)
+axes.plot(*zip(*seen, strict=True), color="C0", label="what the service has counted")
+for number, (_, _, ended, _, died) in enumerate(lives[:-1]):
+    axes.plot(died, ended, "X", color="C3", markersize=9, label="kill -9" if not number else None)
 axes.set(title="The service and the log", xlabel="time (UTC)", ylabel="position", ylim=(0, None))
 axes.legend()
 plt.show()
