@@ -109,7 +109,7 @@ def position():
 def until(reached):
     while (now := position()) < reached:
         seen.append((datetime.now(UTC), now))
-        time.sleep(0.001)
+        time.sleep(0.004)
 
 
 # %% [markdown]

@@ -15,6 +15,7 @@ import nats
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 TABLES = """
+    PRAGMA journal_mode = WAL; -- who reads the counts does not hold it up
     CREATE TABLE IF NOT EXISTS place (position INTEGER NOT NULL);
     INSERT INTO place SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM place);
     CREATE TABLE IF NOT EXISTS earned (worker TEXT PRIMARY KEY, payments INTEGER NOT NULL, msat INTEGER NOT NULL);
