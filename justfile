@@ -31,6 +31,10 @@ schemas *arguments:
 demo *arguments:
     pasar demo {{ arguments }}
 
+# The notebooks, each on a market of its own.
+notebooks:
+    uv run --group notebooks python -m pytest -q tests/e2e/test_notebooks.py
+
 # Every benchmark beside its peers and raw limits; writes build/bench.json (several minutes).
 bench *arguments:
     uv run --group bench python -W ignore -m tests.benchmarks {{ arguments }}

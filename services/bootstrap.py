@@ -14,7 +14,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from domain.blobs import address_of
+from domain.blobs import BLOB_BYTES_MAX, address_of
 from domain.commands import Command
 from domain.errors import AlreadyCredited, AlreadyRegistered, Refused
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
@@ -46,6 +46,9 @@ from services.worker import device
 from services.worker.agent import Agent
 from services.worker.executor import Executor
 from services.worker.options import WorkerOptions
+
+#: What a worker keeps in memory of the inputs of its jobs: the largest blob and a few small ones.
+INPUT_BYTES_KEPT = BLOB_BYTES_MAX + (64 << 20)
 
 log = structlog.get_logger()
 
@@ -237,7 +240,7 @@ async def _run_worker(
             market,
             executor,
             blobs,
-            PlainOpener(blobs),
+            PlainOpener(blobs, INPUT_BYTES_KEPT),
             slots=options.slots,
             lanes=options.lanes,
             substitutes=substitutes,

@@ -148,7 +148,7 @@ def failing() -> None:
 #: What looking into a program may come to, by the program that does it, with the reason that is told for it.
 FAULTS: dict[bytes, tuple[Callable[[], object], str]] = {
     b"endless": (endless, "timeout"),
-    b"hungry": (hungry, "memory"),
+    b"hungry": (hungry, "exhausted"),
     b"dying": (os.abort, "crash"),
     b"failing": (failing, "crash"),
 }

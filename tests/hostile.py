@@ -16,7 +16,6 @@ import numpy as np
 from jax._src.export import serialization_generated as schema
 from jax.extend.core import Effect
 from jax.interpreters import mlir
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
@@ -137,6 +136,16 @@ def overflowing_kernel() -> bytes:
           ({matrix}) -> ({matrix}, tensor<3xi32>, tensor<i32>)
         %r = stablehlo.reduce(%y#0 init: %zero) applies stablehlo.add across dimensions = [0] :
           ({matrix}, tensor<f32>) -> {_VECTOR} return %r : {_VECTOR}"""
+    )
+
+
+def crashing_kernel() -> bytes:
+    """XLA itself dies of it with a segmentation fault, wherever it is compiled uninspected."""
+    matrix = "tensor<8x8xf32>"
+    return with_text(
+        f"""%m = stablehlo.broadcast_in_dim %x, dims = [0] : ({_VECTOR}) -> {matrix}
+        %y:2 = stablehlo.custom_call @ProductOfElementaryHouseholderReflectors(%m) : ({matrix}) -> ({matrix}, {_VECTOR})
+        return %y#1 : {_VECTOR}"""
     )
 
 
@@ -342,12 +351,8 @@ def dynamic_text() -> bytes:
 
 
 def many_devices() -> bytes:
-    """For as many devices as there are; the tests start jax with two."""
-    mesh = Mesh(np.array(jax.devices()[:2]), ("d",))
-    spread = NamedSharding(mesh, PartitionSpec("d"))
-    traced = jax.jit(lambda shared, row: {"y": row["x"] + 1}, in_shardings=(None, {"x": spread}))
-    shape = jax.ShapeDtypeStruct((8,), jnp.float32)
-    return bytes(jax.export.export(traced, platforms=("cpu",))({}, {"x": shape}).serialize())
+    """Several devices by its frame."""
+    return bytes(dataclasses.replace(jax.export.deserialize(bytearray(honest())), nr_devices=2).serialize())
 
 
 def two_partitions() -> bytes:
@@ -444,6 +449,7 @@ REFUSED: Final[dict[Callable[[], bytes], str]] = {
     tensorflow_function: "custom_call",
     callback: "callback",
     overflowing_kernel: "custom_call",
+    crashing_kernel: "custom_call",
     patient_kernel: "custom_call",
     all_reduce: "collective",
     outfeed: "io",
@@ -503,7 +509,7 @@ def folding_bomb() -> bytes:
 
 
 def deep_chain(links: int = 19_000) -> bytes:
-    """Operations one behind the other, which XLA follows recursively until its stack is used up."""
+    """Operations one behind the other, which XLA follows recursively: it takes minutes, or ends with its stack."""
     lines = [f"%v{index + 1} = stablehlo.add %v{index}, %v{index} : {_VECTOR}" for index in range(links)]
     start, end = f"%v0 = stablehlo.negate %x : {_VECTOR}", f"return %v{links} : {_VECTOR}"
     return with_text("\n".join([start, *lines, end]))
@@ -531,7 +537,7 @@ def long_loop(rounds: int = 30_000_000) -> bytes:
 ADMITTED: Final[dict[Callable[[], bytes], str]] = {
     compile_bomb: "time to compile",
     folding_bomb: "time to compile",
-    deep_chain: "the compiler's stack",
+    deep_chain: "time to compile, or the stack",
     memory_bomb: "memory",
     long_loop: "time to run",
 }

@@ -115,8 +115,8 @@ def _solve(side: int, sides: int) -> Program:
         return {"matrix": matrix}, {"sides": _normal(random, tasks, side, sides)}
 
     def function(shared: dict[str, Any], row: dict[str, Any]) -> Any:
-        found, residual = linear.solve(shared["matrix"], row["sides"])
-        return {"solution": found, "residual": residual}
+        found, _ = linear.solve(shared["matrix"], row["sides"])
+        return {"solution": found}  # the residual is rounding noise, on which honest machines differ
 
     return _program(function, inputs)
 
@@ -248,7 +248,8 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     ),
     "lorenz": Entry(
         "Trajectory of the Lorenz system",
-        (Parameter("steps", "Time steps", 2000, 1, 1_000_000), Parameter("step", "Their length", 0.01, 1e-5, 0.02)),
+        # It is chaotic: behind some 500 steps of 0.01, honest machines of another make no longer agree.
+        (Parameter("steps", "Time steps", 400, 1, 1_000_000), Parameter("step", "Their length", 0.01, 1e-5, 0.02)),
         _lorenz,
     ),
 }

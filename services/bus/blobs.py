@@ -316,10 +316,12 @@ class PlainOpener:
     async def open(self, ref: BlobRef) -> bytes:
         stored = self._recent.get(ref.address)
         if stored is None:
-            stored = await self._blobs.get(ref.address)
-            self._recent[ref.address] = stored
+            stored = self._recent[ref.address] = await self._blobs.get(ref.address)
+            self._recent.move_to_end(ref.address)
             while len(self._recent) > 1 and sum(map(len, self._recent.values())) > self._bytes_max:
                 self._recent.popitem(last=False)
+        else:
+            self._recent.move_to_end(ref.address)
         plain = stored[ref.offset : ref.offset + ref.size]
         if len(plain) != ref.size:
             raise Corrupt(f"{ref.address} is shorter than the reference to it")

@@ -156,7 +156,8 @@ class Desk:
     async def _buy(self, job: Job, call: Call, terms: Terms, nonce: str) -> None:
         """Price a call, post it, and bring its results; whatever ends that is the job's end."""
         try:
-            quote = await self.quote(job._made.function, call, terms, admit=True)
+            quoting = self.quote(job._made.function, call, terms, admit=True)
+            quote, _ = await asyncio.gather(quoting, self.session.stock(call.shared, call.mapped))
             job._priced(quote)
             _check(quote)
             work = Work(

@@ -142,6 +142,10 @@ class Session:
             self._admitted.add(found.program)
         return found
 
+    async def stock(self, *contents: bytes | None) -> None:
+        """Put content into the store ahead of its use."""
+        await asyncio.gather(*(self._blobs.put(content) for content in contents if content is not None))
+
     async def fetch(self, address: str) -> bytes:
         """The stored bytes at an address, checked against it.
 

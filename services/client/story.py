@@ -54,7 +54,7 @@ class Story:
         self._shown: dict[tuple[int, int], BlobRef] = {}
         self._completed = False
         self._early: list[Seen] | None = None
-        self._taken: set[int] = set()
+        self._fresh: list[int] = []
 
     @property
     def row(self) -> queries.Job | None:
@@ -82,8 +82,7 @@ class Story:
 
     def take_settled(self) -> list[int]:
         """Tasks that were settled since this was asked last."""
-        fresh = sorted(self.settled - self._taken)
-        self._taken |= self.settled
+        fresh, self._fresh = self._fresh, []
         return fresh
 
     def see(self, seen: Seen) -> bool:
@@ -120,6 +119,7 @@ class Story:
                 self.results[event.task] = self._shown[event.task, event.replica]
                 if event.settles:
                     self.settled.add(event.task)
+                    self._fresh.append(event.task)
             case ResultRejected():
                 self._move(event.task, event.replica, "rejected")
             case AssignmentExpired():

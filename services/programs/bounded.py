@@ -65,7 +65,7 @@ def _while(params: dict[str, Any], operands: Sequence[Any], trips: int) -> Seque
 
     def goes_on(carry: tuple[Any, list[Any]]) -> Any:
         done, values = carry
-        return (done < trips) & wanted(values).any()
+        return (done < trips) & jnp.any(wanted(values))
 
     def next_round(carry: tuple[Any, list[Any]]) -> tuple[Any, list[Any]]:
         done, values = carry

@@ -43,6 +43,12 @@ class TypeUnsupported(NotExportable):
     template = "{where} has type {dtype}, which no blob holds; use one of {allowed}"
 
 
+class Narrowed(NotExportable):
+    template = (
+        "{where} has type {dtype}, of which jax keeps only {kept}; pass that, or set jax_enable_x64 before you export"
+    )
+
+
 class NotAnArray(NotExportable):
     template = "{where} is a {kind} and not an array; pass arrays and numbers, and return them"
 
@@ -182,6 +188,9 @@ def _shapes(where: str, arrays: Mapping[str, Any] | None) -> dict[str, Any]:
         if not hasattr(value, "dtype"):
             value = np.asarray(value)
         _check_array(f"{where}[{name!r}]", value)
+        kept = jax.dtypes.canonicalize_dtype(value.dtype)
+        if kept != value.dtype:
+            raise Narrowed(where=f"{where}[{name!r}]", dtype=value.dtype, kept=kept)
         shaped[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
     return shaped
 

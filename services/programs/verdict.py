@@ -34,6 +34,7 @@ Reason = Literal[
     "recursion",
     # by the process that looks, where looking goes wrong
     "timeout",
+    "exhausted",
     "crash",
 ]
 
@@ -55,8 +56,8 @@ class Inadmissible(Refused):
 
     @property
     def lasting(self) -> bool:
-        """Whether the same bytes would be refused again: not what a machine may have run out of this time."""
-        return self.reason not in ("timeout", "memory", "crash")
+        """Whether the same bytes would be refused again: not what a machine ran out of this time."""
+        return self.reason not in ("timeout", "exhausted")
 
 
 class AdmissionLimits(Struct, frozen=True, kw_only=True):

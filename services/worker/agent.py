@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import structlog
 
-from domain.blobs import address_of
 from domain.commands import Command
 from domain.errors import BlobMissing, Corrupt, NotYetRevealable, Refused, Unavailable
 from domain.events import FailureReason, JobPosted
@@ -23,7 +22,7 @@ from services.bus.wire import BusError
 from services.market.gateway import PARK
 from services.ports import Blobs, Opener, SystemClock
 from services.worker.executor import Executor, Failure, Success
-from services.worker.packing import Bound, Packer, Result, bind
+from services.worker.packing import Bound, Packer, Result, bind, blobs_of
 from services.worker.runner import Inputs, Runner
 
 LANES = 2
@@ -177,7 +176,7 @@ class Agent:
     async def _commit_and_submit(
         self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure], *, more: bool
     ) -> list[Lease]:
-        """Nobody competes for these tasks: one command binds us and shows the results, once their blob is up."""
+        """Nobody competes for these tasks: one command binds us and shows the results, once their blobs are up."""
         bound, upload = await self._packer.bind(results) if results else ([], None)
         if upload is not None:
             await asyncio.shield(upload)
@@ -213,8 +212,7 @@ class Agent:
         bound = [found for key in due if (found := self._bound.get(key)) is not None]
         lost, shown = len(bound) < len(due), bound
         try:
-            for address, stored in {address_of(one.stored): one.stored for one in bound}.items():
-                log.debug("revealing", address=address)
+            for stored in blobs_of(bound):
                 await self._blobs.put(stored)
             reply = await self._send([one.submission for one in bound]) if bound else Reply()
             early = {refusal.item for refusal in reply.refused if refusal.name == NotYetRevealable.__name__}

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, overload
+from typing import Final, Self
 
 import psutil
 
@@ -63,6 +63,7 @@ class Executor:
         self._compile_s = compile_s
         self._inspect_s = inspect_s
         self.size = size
+        self._digests = _Digests()
         self._pool = Pool(directory, partial(Child, directory, platform, threads), size=size)
 
     async def __aenter__(self) -> Self:
@@ -126,7 +127,7 @@ class Executor:
         """Whether ``program`` may run, and what one run of it takes, found in a sandbox and without compiling it.
 
         Raises:
-            Inadmissible: It may not; also when looking takes too long (``timeout``), too much memory (``memory``) or
+            Inadmissible: It may not; also when looking takes too long (``timeout``), too much memory (``exhausted``) or
                 ends the sandbox (``crash``).
             Corrupt: The sandbox does not start on this machine.
         """
@@ -182,9 +183,12 @@ class Executor:
             Corrupt: The sandbox does not start on this machine.
         """
         bounds, ends = limits or self._limits, ends or {}
-        blobs = {_address(blob): blob for blob in (program, shared, mapped) if blob is not None}
+        inputs = (program, shared, mapped)
+        digests = self._digests.of(*inputs)
+        blobs = {digest: blob for digest, blob in zip(digests, inputs, strict=True) if digest and blob is not None}
         left, doomed = deque(tasks), dict[int, Failure]()
-        async with self._pool.seat(_address(program)) as seat:
+        request = partial(_request, digests, bounds, self._compile_s, self._threads)
+        async with self._pool.seat(digests[0] or b"") as seat:
             while left:
                 doomed |= _expired(left, ends)
                 if left[0] in doomed:
@@ -194,7 +198,7 @@ class Executor:
                 part = tuple(left)[: next((at for at, task in enumerate(left) if task in doomed), len(left))]
                 batch = Batch(child, blobs, part, bounds, ends, self._compile_s)
                 try:
-                    await child.send(_request(program, shared, mapped, part, bounds, self._compile_s, self._threads))
+                    await child.send(request(part))
                     while batch.left:
                         for outcome in await batch.outcomes():
                             left.popleft()
@@ -215,26 +219,38 @@ def _expired(tasks: Sequence[int], ends: Mapping[int, float]) -> dict[int, Failu
 
 
 def _fault(reason: FailureReason) -> Fault:
-    return reason if reason == "timeout" or reason == "memory" else "crash"
+    match reason:
+        case "timeout":
+            return "timeout"
+        case "memory":
+            return "exhausted"
+        case _:
+            return "crash"
 
 
-@overload
-def _address(blob: bytes) -> bytes: ...
-@overload
-def _address(blob: bytes | None) -> bytes | None: ...
-def _address(blob: bytes | None) -> bytes | None:
-    return None if blob is None else hashlib.sha256(blob).digest()
+class _Digests:
+    """SHA-256 of blobs; those of the last batch are remembered, because the next one's tend to be the same."""
+
+    def __init__(self) -> None:
+        self._last: list[tuple[bytes, bytes]] = []
+
+    def of(self, *blobs: bytes | None) -> list[bytes | None]:
+        """The digests, and ``None`` for what is absent."""
+        known = {id(blob): digest for blob, digest in self._last}
+        found = [None if blob is None else known.get(id(blob)) or _address(blob) for blob in blobs]
+        self._last = [(blob, digest) for blob, digest in zip(blobs, found, strict=True) if blob and digest]
+        return found
+
+
+def _address(blob: bytes) -> bytes:
+    return hashlib.sha256(blob).digest()
 
 
 def _request(
-    program: bytes,
-    shared: bytes | None,
-    mapped: bytes | None,
-    tasks: Sequence[int],
-    limits: Limits,
-    compile_s: float,
-    threads: int | None,
+    digests: Sequence[bytes | None], limits: Limits, compile_s: float, threads: int | None, tasks: tuple[int, ...]
 ) -> frames.Run:
+    program, shared, mapped = digests
+    assert program is not None, "there is no job without a program"
     cores = threads or psutil.cpu_count() or 1
     cpu_s = int((compile_s + limits.wall_s * len(tasks)) * cores) + 1
-    return frames.Run(_address(program), _address(shared), _address(mapped), tuple(tasks), limits.memory_mb, cpu_s)
+    return frames.Run(program, shared, mapped, tasks, limits.memory_mb, cpu_s)

@@ -128,10 +128,12 @@ class BadFrame(Exception):
     """The other side does not keep to the protocol."""
 
 
-def frame(message: Request | Answer) -> bytes:
-    """``message`` as it goes over the socket."""
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
+def frame(message: Request | Answer) -> bytearray:
+    """``message`` as it goes over the socket; a blob in it is copied once."""
+    framed = bytearray()
+    _encoder.encode_into(message, framed, LENGTH.size)
+    LENGTH.pack_into(framed, 0, len(framed) - LENGTH.size)
+    return framed
 
 
 def request(body: bytes) -> Request:

@@ -4,11 +4,11 @@ from typing import Final, Literal
 
 from services.programs.verdict import Inadmissible
 
-Fault = Literal["timeout", "memory", "crash"]
+Fault = Literal["timeout", "exhausted", "crash"]
 
 _SENTENCES: Final[dict[Fault, str]] = {
     "timeout": "looking into it takes too long; make it smaller",
-    "memory": "looking into it takes too much memory; make it smaller",
+    "exhausted": "looking into it takes too much memory; make it smaller",
     "crash": "looking into it fails; export it anew with the jax that this market runs",
 }
 

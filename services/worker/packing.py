@@ -5,15 +5,17 @@ Small ones that are ready together share one blob, because a blob costs four rou
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from domain.blobs import BlobRef, address_of, commit_to, digest_of, equality_tag, result_commitment
+from domain.blobs import BlobRef, address_of, commit_to, digest_at, digest_of, equality_tag, result_commitment
 from domain.task import CommitResult, SubmitResult
 from services.ports import Blobs
 
 #: Time from one blob's start to the next one's: what is ready meanwhile shares it. The first of a while goes at once.
 PACE_S = 0.01
+#: Results share a blob up to this size, in bytes: who wants one of them fetches all. A larger one is a blob alone.
+SHARE_BYTES_MAX = 4 << 20
 
 
 class Bound(NamedTuple):
@@ -40,18 +42,40 @@ class Result(NamedTuple):
 
 
 def bind(results: Sequence[Result]) -> list[Bound]:
-    """Put results into one blob and prepare the openings of their commitments.
+    """Put results into blobs and prepare the openings of their commitments.
 
     Each with a salt and nonce of its own.
     """
+    return [bound for shared in _shares(results) for bound in _bind(shared)]
+
+
+def _shares(results: Sequence[Result]) -> Iterator[list[Result]]:
+    """Results that share a blob: in order, as many as are small enough together."""
+    share: list[Result] = []
+    size = 0
+    for result in results:
+        if share and size + len(result.data) > SHARE_BYTES_MAX:
+            yield share
+            share, size = [], 0
+        share.append(result)
+        size += len(result.data)
+    yield share
+
+
+def _bind(results: Sequence[Result]) -> Iterator[Bound]:
     stored = b"".join(result.data for result in results)
-    address, offset, bound = address_of(stored), 0, []
+    address, offset = address_of(stored), 0
     for job, task, data in results:
-        salt, nonce, digest = os.urandom(16).hex(), os.urandom(16).hex(), digest_of(data)
+        salt, nonce = os.urandom(16).hex(), os.urandom(16).hex()
+        digest = digest_of(data) if len(results) > 1 else digest_at(address)
         ref = BlobRef(address, offset, len(data), "plain", commit_to(digest, salt), salt)
-        bound.append(Bound(SubmitResult(job, task, nonce, ref, equality_tag(digest, job, task)), stored))
+        yield Bound(SubmitResult(job, task, nonce, ref, equality_tag(digest, job, task)), stored)
         offset += len(data)
-    return bound
+
+
+def blobs_of(bound: Iterable[Bound]) -> list[bytes]:
+    """The blobs that hold these results, each once."""
+    return list({one.submission.result.address: one.stored for one in bound}.values())
 
 
 class Packer:
@@ -59,13 +83,13 @@ class Packer:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._waiting: list[tuple[Sequence[Result], asyncio.Future[tuple[list[Bound], asyncio.Task[str]]]]] = []
-        self._upload: asyncio.Task[str] | None = None
+        self._waiting: list[tuple[Sequence[Result], asyncio.Future[tuple[list[Bound], asyncio.Task[None]]]]] = []
+        self._upload: asyncio.Task[None] | None = None
         self._resting = False
 
-    async def bind(self, results: Sequence[Result]) -> tuple[list[Bound], asyncio.Task[str]]:
-        """Bound results, in order, and the upload of their blob, which must have ended before they are submitted."""
-        future: asyncio.Future[tuple[list[Bound], asyncio.Task[str]]] = asyncio.get_running_loop().create_future()
+    async def bind(self, results: Sequence[Result]) -> tuple[list[Bound], asyncio.Task[None]]:
+        """Bound results, in order, and the upload of their blobs, which must have ended before they are submitted."""
+        future: asyncio.Future[tuple[list[Bound], asyncio.Task[None]]] = asyncio.get_running_loop().create_future()
         self._waiting.append((results, future))
         self._start()
         return await future
@@ -77,7 +101,7 @@ class Packer:
         loop = asyncio.get_running_loop()
         waiting, self._waiting = self._waiting, []
         bound = bind([result for results, _ in waiting for result in results])
-        self._upload = upload = loop.create_task(self._blobs.put(bound[0].stored))
+        self._upload = upload = loop.create_task(self._put(blobs_of(bound)))
         upload.add_done_callback(self._ended)
         self._resting = True
         loop.call_later(PACE_S, self._rested)
@@ -87,7 +111,11 @@ class Packer:
                 future.set_result((bound[at : at + len(results)], upload))
             at += len(results)
 
-    def _ended(self, upload: "asyncio.Task[str]") -> None:
+    async def _put(self, blobs: Sequence[bytes]) -> None:
+        for stored in blobs:
+            await self._blobs.put(stored)
+
+    def _ended(self, upload: "asyncio.Task[None]") -> None:
         if not upload.cancelled():
             upload.exception()
         self._start()

@@ -1,12 +1,11 @@
 """The sandbox's work: compile strangers' programs and run them on the tasks that the worker names."""
 
-import hashlib
 import math
 import mmap
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +31,8 @@ from services.worker.frames import (
     Run,
 )
 from services.worker.inspection import faulty
+
+Arrays = dict[str, Any]
 
 #: Programs and sets of inputs that are kept ready.
 PROGRAMS_MAX: Final = 16
@@ -188,7 +189,7 @@ class Sandbox:
             except Inadmissible as error:
                 raise Unfit("inadmissible", str(error)) from error
             program = self._programs.keep(run.program, Program(blob))
-        shared, mapped = self._arrays(run.shared, blobs), self._arrays(run.mapped, blobs)
+        shared, mapped = self._arrays(run.shared, blobs, _placed), self._arrays(run.mapped, blobs)
         last = max(run.tasks)
         for name, array in mapped.items():
             if not array.shape or len(array) <= last:
@@ -196,20 +197,24 @@ class Sandbox:
         program.check(shared, {name: array[0] for name, array in mapped.items()})
         return program, shared, mapped
 
-    def _arrays(self, address: bytes | None, blobs: dict[bytes, bytes]) -> dict[str, Any]:
+    def _arrays(
+        self, address: bytes | None, blobs: dict[bytes, bytes], place: Callable[[Arrays], Arrays] | None = None
+    ) -> Arrays:
         if address is None:
             return {}
-        kept = self._inputs.recall(address)
+        kept = self._inputs.recall((address, place))
         if kept is None:
             try:
-                kept = self._inputs.keep(address, unpack(blobs[address]))
+                arrays = unpack(blobs[address])
             except BadArrays as error:
                 raise Unfit("inadmissible", str(error)) from error
+            kept = self._inputs.keep((address, place), place(arrays) if place else arrays)
         return dict(kept)
 
     def _fetch(self, run: Run) -> dict[bytes, bytes]:
         wanted = [] if self._programs.recall(run.program) else [run.program]
-        wanted += [address for address in (run.shared, run.mapped) if address and self._inputs.recall(address) is None]
+        inputs = (run.shared, _placed), (run.mapped, None)
+        wanted += [key[0] for key in inputs if key[0] and self._inputs.recall(key) is None]
         missing = tuple(dict.fromkeys(wanted))
         if missing:
             self._send(Need(missing))
@@ -217,7 +222,7 @@ class Sandbox:
 
     def _load(self, address: bytes) -> bytes:
         load = self._receive()
-        if not isinstance(load, Load) or hashlib.sha256(load.blob).digest() != address:
+        if not isinstance(load, Load) or load.address != address:  # the worker has checked what is in it
             raise frames.BadFrame("another blob than asked for")
         return load.blob
 
@@ -241,11 +246,25 @@ def _inspect(program: bytes) -> Inspection:
     except Inadmissible:
         raise
     except Exception as error:  # a stranger's bytes may reach what nobody thought of
-        raise faulty("memory" if _reason(error, "crash") == "memory" else "crash") from error
+        raise faulty("exhausted" if _reason(error, "crash") == "memory" else "crash") from error
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def _placed(arrays: Arrays) -> Arrays:
+    """The arrays on the device, once: as numpy arrays they would be copied there for every task.
+
+    Raises:
+        Unfit: They do not fit there.
+    """
+    import jax
+
+    try:
+        return dict(jax.block_until_ready(jax.device_put(arrays)))
+    except Exception as error:  # jax raises whatever it likes when memory ends
+        raise Unfit(_reason(error, "crash"), _last_words(error)) from error
 
 
 def _reason(error: Exception, otherwise: FailureReason) -> FailureReason:

@@ -33,7 +33,7 @@ SIZES: Final[dict[str, dict[str, int | float]]] = {
     "mandelbrot": {"side": 512, "rounds": 500},
     "transformer": {"length": 512, "head_width": 64, "heads": 8},
     "heat": {"side": 256, "steps": 1000},
-    "lorenz": {"steps": 2000},
+    "lorenz": {},
 }
 ROUNDS: Final = 5
 

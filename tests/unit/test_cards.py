@@ -87,7 +87,7 @@ def test_amount_shows_itself_in_satoshi(amount: Amount, shown: str) -> None:
 
 @pytest.mark.parametrize("amount", [1.5, "0.0001"])
 def test_amount_that_is_none_is_refused(amount: Any) -> None:
-    with pytest.raises(ValueError, match="float|finer"):
+    with pytest.raises(ValueError, match=r"float|finer"):
         sats(amount)
 
 
