@@ -82,3 +82,8 @@ def blob_ref(stored: bytes, salt: str) -> BlobRef:
 def ref_to(address: str, size: int, salt: str) -> BlobRef:
     """As ``blob_ref``, for the blob of ``size`` bytes at ``address``, without its bytes."""
     return BlobRef(address, 0, size, "plain", commit_to(digest_at(address), salt), salt)
+
+
+def is_whole(ref: BlobRef) -> bool:
+    """Whether the reference can only be opened by all of the blob's bytes: its commitment is to the stored blob."""
+    return ref.salt is not None and ref == ref_to(ref.address, ref.size, ref.salt)

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from domain import errors
-from domain.blobs import BlobRef
+from domain.blobs import BlobRef, is_whole
 from domain.errors import BadTerms
 from domain.events import (
     EscrowFreed,
@@ -139,6 +139,9 @@ def post(
         BadTerms: A field lies outside what the market deals in, or what the program is made for.
         OverBudget: It may cost more than the client allows.
     """
+    if not is_whole(command.program):  # a part of what was admitted is another program, which nobody inspected
+        named = f"{command.program.size} bytes from {command.program.offset}"
+        raise BadTerms(field="program", value=named, allowed="the whole blob, with a salted commitment to it")
     _check("tasks", command.tasks, 1, TASKS_MAX)
     _check("replicas", command.replicas, 1, REPLICAS_MAX)
     _check("price_msat", command.price_msat, 1, MSAT_MAX)

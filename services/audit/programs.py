@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
+from domain.blobs import is_whole
 from domain.events import JobCompleted, JobPosted, JobReused, ProgramAdmitted, ResultVerified
 from services.audit.invariant import Check, Invariant, need
 from services.ports import Stored
 
 
 class Inspected(Invariant):
-    """A posted job's program was admitted before, for its platforms and within its memory."""
+    """A posted job's program was admitted before, all of it, for its platforms and within its memory."""
 
     name = "inspected"
 
@@ -27,6 +28,7 @@ class Inspected(Invariant):
         program = self.admitted.get(event.program.address)
         need(program is not None, "the job's program was never admitted")
         assert program is not None
+        need(is_whole(event.program), "the job runs a part of the program that was admitted")
         need(set(event.platforms) <= set(program.platforms), "the program is not made for the job's platforms")
         need(program.meter.memory_bytes <= event.memory_mb << 20, "the program needs more memory than the job gives")
 

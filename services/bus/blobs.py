@@ -250,11 +250,12 @@ class BucketBlobs:
             nats.errors.Error, TimeoutError: There is no entry, it makes no sense, or the chunks do not come.
         """
         entry = await self._entry(address)
-        stored, last, replies = bytearray(), 0, await self._client.subscribe(self._client.new_inbox())
+        chunks, size, last = list[bytes](), 0, 0
+        replies = await self._client.subscribe(self._client.new_inbox())
         ask = {"next_by_subj": _chunk_subject(entry.nuid or ""), "batch": CHUNKS_IN_FLIGHT}
         try:
-            while len(stored) < (entry.size or 0):
-                have = len(stored)
+            while size < (entry.size or 0):
+                have = size
                 request = json.dumps({**ask, "seq": last + 1}).encode()
                 await self._client.publish(f"$JS.API.DIRECT.GET.{STREAM}", request, reply=replies.subject)
                 while True:
@@ -262,13 +263,14 @@ class BucketBlobs:
                     headers = message.headers or {}
                     if "Status" in headers:  # the end of the batch, or nothing there
                         break
-                    stored += message.data
+                    chunks.append(message.data)
+                    size += len(message.data)
                     last = int(headers["Nats-Sequence"])
-                if len(stored) == have:
+                if size == have:
                     raise nats.js.errors.NotFoundError
         finally:
             await replies.unsubscribe()
-        return bytes(stored)
+        return b"".join(chunks)
 
     async def _entry(self, address: str) -> ObjectInfo:
         """What the object store says of a blob.

@@ -41,6 +41,8 @@ class Quote(quotes.Quote, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """Whether it can be had, and for what."""
+        if not self.workers:
+            return "Nobody can run it now: the market has no worker; start one with `pasar worker run`."
         if not self.possible:
             return f"Nobody can run it now: {self.eligible} of {count(self.replicas, 'needed worker')} would."
         if self.budget_msat is not None and self.total_msat > self.budget_msat:

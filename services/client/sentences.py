@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from services.client.words import count, sat, short, until
+from services.client.words import count, sat, until
 
 if TYPE_CHECKING:
     from services.projections.queries import Job, Worker
@@ -28,9 +28,7 @@ def of_job(job: "Job", *, now: datetime | None = None) -> str:
         case "expired":
             return f"Expired: {progress}{work}; no task is given out any more, what workers hold is taken and paid."
         case "completed" if job.original:
-            return (
-                f"Completed: reused from job {short(job.original)}, verified earlier; {sat(job.charged_msat)} charged."
-            )
+            return f"Completed: the same work was verified before as job {job.original}, {_money(job)}."
         case "completed" if not job.failed:
             return f"Completed: {progress}, {_money(job)}."
         case "completed":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from threading import Thread
 from time import monotonic, sleep
 from typing import ClassVar, Final
 
@@ -95,7 +96,7 @@ def spawn(
         if ended is not None:
             raise StartFailed(reason=(now.problem if now else "") or tail(output))
         if now is not None and now.pid == supervisor.pid and now.state in ("up", "failing"):
-            supervisor.returncode = 0  # it lives on; nobody here waits for it
+            Thread(target=supervisor.wait, name="pasar supervisor", daemon=True).start()  # it lives on
             return now
         sleep(POLL_S)
 

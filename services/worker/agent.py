@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import structlog
 
+from domain.blobs import BlobRef
 from domain.commands import Command
 from domain.errors import BlobMissing, Corrupt, NotYetRevealable, Refused, Unavailable
 from domain.events import FailureReason, JobPosted
@@ -152,10 +153,12 @@ class Agent:
         return await self._deliver(terms, last, more=True)
 
     async def _inputs(self, terms: JobPosted) -> Inputs:
-        program = self._substitutes.get(terms.program.address) or await self._opener.open(terms.program)
+        substitute = self._substitutes.get(terms.program.address)
+        program = substitute or await self._opener.open(terms.program)
         shared = await self._opener.open(terms.shared) if terms.shared else None
         mapped = await self._opener.open(terms.mapped) if terms.mapped else None
-        return Inputs(program, shared, mapped)
+        named = (_name(terms.program), _name(terms.shared), _name(terms.mapped))
+        return Inputs(program, shared, mapped, None if substitute else named)
 
     # ---------------------------------------------------------------------------------------------- commit and submit
     async def _deliver(self, terms: JobPosted, outcomes: Sequence[Success | Failure], *, more: bool) -> list[Lease]:
@@ -252,6 +255,11 @@ class Agent:
         task = asyncio.get_running_loop().create_task(delivery)
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
+
+
+def _name(ref: BlobRef | None) -> bytes | None:
+    """A name for what the opener has checked."""
+    return None if ref is None else f"{ref.address} {ref.offset} {ref.size}".encode()
 
 
 def _failed(terms: JobPosted, failures: Sequence[Failure]) -> list[Command]:

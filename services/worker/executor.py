@@ -34,6 +34,9 @@ INSPECT_S: Final = 20.0
 #: Memory to do so, above that of the idle sandbox.
 INSPECT_MB: Final = 1024
 
+#: What a program, shared and mapped inputs are called.
+Names = tuple[bytes | None, ...]
+
 
 class Executor:
     """Owns a pool of sandboxes; each runs one batch at a time, others wait.
@@ -63,7 +66,6 @@ class Executor:
         self._compile_s = compile_s
         self._inspect_s = inspect_s
         self.size = size
-        self._digests = _Digests()
         self._pool = Pool(directory, partial(Child, directory, platform, threads), size=size)
 
     async def __aenter__(self) -> Self:
@@ -168,6 +170,7 @@ class Executor:
         limits: Limits | None = None,
         *,
         ends: Mapping[int, float] | None = None,
+        names: Names | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run ``program`` on each of ``tasks``, and yield their outcomes in order, each as it is known.
 
@@ -179,16 +182,18 @@ class Executor:
             mapped: Packed arrays whose leading axis is the task index.
             limits: For each task; those of the executor if absent.
             ends: Event-loop time at which a task's assignment ends: it is not begun then, and not finished.
+            names: What program and inputs are called, where the same bytes always have the same name; if absent they
+                are named by their SHA-256, which takes a second for a gigabyte.
         Raises:
             Corrupt: The sandbox does not start on this machine.
         """
         bounds, ends = limits or self._limits, ends or {}
         inputs = (program, shared, mapped)
-        digests = self._digests.of(*inputs)
-        blobs = {digest: blob for digest, blob in zip(digests, inputs, strict=True) if digest and blob is not None}
+        called = names or tuple(None if blob is None else _address(blob) for blob in inputs)
+        blobs = {name: blob for name, blob in zip(called, inputs, strict=True) if name and blob is not None}
         left, doomed = deque(tasks), dict[int, Failure]()
-        request = partial(_request, digests, bounds, self._compile_s, self._threads)
-        async with self._pool.seat(digests[0] or b"") as seat:
+        request = partial(_request, called, bounds, self._compile_s, self._threads)
+        async with self._pool.seat(called[0] or b"") as seat:
             while left:
                 doomed |= _expired(left, ends)
                 if left[0] in doomed:
@@ -228,28 +233,12 @@ def _fault(reason: FailureReason) -> Fault:
             return "crash"
 
 
-class _Digests:
-    """SHA-256 of blobs; those of the last batch are remembered, because the next one's tend to be the same."""
-
-    def __init__(self) -> None:
-        self._last: list[tuple[bytes, bytes]] = []
-
-    def of(self, *blobs: bytes | None) -> list[bytes | None]:
-        """The digests, and ``None`` for what is absent."""
-        known = {id(blob): digest for blob, digest in self._last}
-        found = [None if blob is None else known.get(id(blob)) or _address(blob) for blob in blobs]
-        self._last = [(blob, digest) for blob, digest in zip(blobs, found, strict=True) if blob and digest]
-        return found
-
-
 def _address(blob: bytes) -> bytes:
     return hashlib.sha256(blob).digest()
 
 
-def _request(
-    digests: Sequence[bytes | None], limits: Limits, compile_s: float, threads: int | None, tasks: tuple[int, ...]
-) -> frames.Run:
-    program, shared, mapped = digests
+def _request(names: Names, limits: Limits, compile_s: float, threads: int | None, tasks: tuple[int, ...]) -> frames.Run:
+    program, shared, mapped = names
     assert program is not None, "there is no job without a program"
     cores = threads or psutil.cpu_count() or 1
     cpu_s = int((compile_s + limits.wall_s * len(tasks)) * cores) + 1

@@ -30,7 +30,7 @@ _OUT_OF_MEMORY: Final = ("out of memory", "resource_exhausted", "bad_alloc", "ca
 
 
 class Run(Struct, frozen=True, tag=True, array_like=True):
-    """Run a program on tasks; blobs are named by their SHA-256.
+    """Run a program on tasks; blobs go by names that the worker gives them, the same for the same bytes.
 
     Attributes:
         cpu_s: Processor seconds for the whole batch, compilation included.

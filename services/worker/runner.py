@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from domain.events import JobPosted
 from services.ports import Clock
-from services.worker.executor import Executor, Failure, Limits, Success
+from services.worker.executor import Executor, Failure, Limits, Names, Success
 
 #: The most tasks in one batch.
 BATCH_MAX = 256
@@ -20,11 +20,12 @@ Outcomes = list[Success | Failure]
 
 
 class Inputs(NamedTuple):
-    """What the sandbox needs besides the task's number."""
+    """What the sandbox needs besides the task's number, and what it is called; see ``Executor.run``."""
 
     program: bytes
     shared: bytes | None
     mapped: bytes | None
+    names: Names | None = None
 
 
 class _Waiting(NamedTuple):
@@ -98,7 +99,9 @@ class Runner:
         ends = {index: now + left_s for one, left_s in left for index in one.tasks}
         groups: dict[int, Outcomes] = {}
         began = clock()
-        async for outcome in self._executor.run(*inputs, list(owner), limits, ends=ends):
+        async for outcome in self._executor.run(
+            inputs.program, inputs.shared, inputs.mapped, list(owner), limits, ends=ends, names=inputs.names
+        ):
             if groups and clock() - began > self._gather_s:
                 self._hand_over(groups, owner)
             if not groups:

@@ -4,7 +4,6 @@ Everything is real: the program is admitted, commands are signed, events recorde
 """
 
 import asyncio
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -98,8 +97,6 @@ async def open_desk() -> AsyncIterator[Desk]:
             await client.fund(_FUNDS_MSAT)
             desk = Desk(client)
             following = asyncio.get_running_loop().create_task(desk.follow(stack.settings, client.position))
-            if hold := os.environ.get("PASAR_BENCH_PIDS"):
-                Path(hold).write_text("\n".join(f"{one.name} {one.pid}" for one in stack.status().services))
             try:
                 yield desk
             finally:

@@ -6,7 +6,6 @@ Beside the market: the same arrays through its peers, and what memory and a nats
 import asyncio
 import os
 import socket
-import subprocess
 import time
 from statistics import median
 from typing import Any, Final
@@ -76,9 +75,10 @@ async def _nats(size: int) -> float:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    server = subprocess.Popen([nats_server.program(), "-a", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL)
+    argv = (nats_server.program(), "-a", "127.0.0.1", "-p", str(port))
+    server = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.DEVNULL)
     try:
-        while not await nats_server.greets(port):
+        while not await nats_server.greets(port):  # noqa: ASYNC110  it tells nobody
             await asyncio.sleep(0.02)
         url = f"nats://127.0.0.1:{port}"
         sender, receiver = [await wire.connect(url, party=None, inbox_prefix="_INBOX", name="bench") for _ in range(2)]
@@ -105,7 +105,7 @@ async def _nats(size: int) -> float:
         return size / took / _MEGA
     finally:
         server.terminate()
-        server.wait()
+        await server.wait()
 
 
 def table(found: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Real work through the peers: Dask (two processes of one thread) and Ray (two CPUs).
 
-    uv run --group bench python -m tests.benchmarks.peer_work <<< '{"spins": [[40000, 64, 3]], "moves": [["input", 1000000, 3]]}'
+    echo '{"spins": [[40000, 64, 3]], "moves": [["input", 1000000, 3]]}' | python -m tests.benchmarks.peer_work
 
 A process of its own, because Ray leaves threads and children behind. Every worker has compiled each function before
 the clock runs. Neither peer signs, records or verifies anything.

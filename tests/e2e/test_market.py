@@ -233,14 +233,15 @@ def test_quote_says_what_it_costs_and_is_what_is_charged(market: Pasar, program:
     assert quote["eligible"] == 2
     assert quote["total_msat"] == quote["compute_msat"] + quote["checking_msat"] + quote["fees_msat"]
     assert market.json("job", "post", *asked, "--no-reuse")["reserved_msat"] == quote["total_msat"]
-    assert "2 workers of 2 at this price" in market.text("job", "quote", *asked)
+    assert "2 of 3 workers would run it" in market.text("job", "quote", *asked)
 
 
 def test_quote_for_a_job_that_nobody_can_run_says_why(market: Pasar, program: Path) -> None:
     asked = (str(program), "--mapped", mapped_of(program), "--memory", "100000", "--price", "1msat")
     tried = market.run("job", "quote", *asked)
     assert tried.returncode == 1
-    assert "nobody can run it now: 2 workers lack memory; the largest offers 2,048 MB" in tried.stdout
+    assert "Nobody can run it now: 0 of 1 needed worker would." in tried.stdout
+    assert "2 workers lack memory; the largest offers 2,048 MB" in tried.stdout
 
 
 def test_same_work_is_answered_from_the_log_for_a_tenth(market: Pasar, program: Path, posted: dict[str, Any]) -> None:
@@ -250,7 +251,7 @@ def test_same_work_is_answered_from_the_log_for_a_tenth(market: Pasar, program: 
     shown = market.json("job", "show", again["job"])
     original = shown["job"]["original"]
     assert market.json("job", "show", original)["job"]["work_key"] == shown["job"]["work_key"]
-    assert shown["sentence"].startswith("Completed: reused from job ")
+    assert shown["sentence"].startswith(f"Completed: the same work was verified before as job {original}")
 
 
 def test_budget_is_not_exceeded(market: Pasar, program: Path) -> None:

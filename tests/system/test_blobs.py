@@ -1,5 +1,6 @@
 """Blobs on a real object store: found by their content, whole or not at all, and put back by whoever holds them."""
 
+import asyncio
 import base64
 import json
 import os
@@ -7,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
@@ -87,6 +89,46 @@ async def test_blob_that_is_put_twice_is_kept_once(store: Store) -> None:
     one = await store.party()
     assert await one.put(stored) == await one.put(stored) == address_of(stored)
     assert await store.messages() == before
+
+
+@pytest.mark.parametrize("size", [300, 2 * blobs.CHUNK_BYTES + 7], ids=str)
+async def test_blob_that_many_ask_for_at_once_is_fetched_once(
+    store: Store, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = os.urandom(size)
+    address = await (await store.party()).put(stored)
+    reader = await store.party()
+    fetched, fetch = [], reader._fetch
+
+    async def counted(address: str) -> bytes:
+        fetched.append(address)
+        return await fetch(address)
+
+    monkeypatch.setattr(reader, "_fetch", counted)
+    assert await asyncio.gather(*(reader.get(address) for _ in range(100))) == [stored] * 100
+    assert fetched == [address]
+
+
+async def test_waiting_for_a_blob_may_be_given_up_while_others_wait_on(store: Store) -> None:
+    stored = os.urandom(2 * blobs.CHUNK_BYTES)
+    address = await (await store.party()).put(stored)
+    reader = await store.party()
+    given_up, waiting = (asyncio.create_task(reader.get(address)) for _ in range(2))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert await waiting == stored
+    assert given_up.cancelled()
+
+
+async def test_chunk_that_another_wrote_in_a_small_blobs_place_is_noticed_and_healed(
+    store: Store, tmp_path: Path
+) -> None:
+    stored = os.urandom(100)
+    address = await (await store.party(tmp_path)).put(stored)
+    mallory = (await store.client()).jetstream()
+    subject = f"$O.blobs.C.{address.removeprefix('sha256:')[:22]}"
+    await mallory.publish(subject, os.urandom(100), headers={"Nats-Rollup": "sub"})
+    assert await (await store.party()).get(address) == stored
 
 
 async def test_blob_that_nobody_holds_is_missing(store: Store) -> None:
@@ -181,6 +223,8 @@ async def test_opener_refuses_bytes_that_do_not_match_their_reference(store: Sto
     await party.put(stored)
     opener, ref = PlainOpener(party), blob_ref(stored, "5a" * 16)
     assert await opener.open(ref) == stored
+    part = msgspec.structs.replace(ref, offset=3, size=4, commitment=blob_ref(stored[3:7], "5a" * 16).commitment)
+    assert await opener.open(part) == stored[3:7]
     for false in ({"offset": 5}, {"commitment": "0" * 64}):
         with pytest.raises(Corrupt):
             await opener.open(type(ref)(**{**{f: getattr(ref, f) for f in ref.__struct_fields__}, **false}))

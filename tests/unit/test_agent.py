@@ -39,7 +39,14 @@ class Instant:
         self.spares = 0
 
     async def run(
-        self, program: bytes, shared: object, mapped: object, tasks: list[int], *_: object, ends: dict[int, float]
+        self,
+        program: bytes,
+        shared: object,
+        mapped: object,
+        tasks: list[int],
+        *_: object,
+        ends: dict[int, float],
+        names: object,
     ) -> Any:
         now = asyncio.get_running_loop().time()
         for task in tasks:

@@ -109,7 +109,7 @@ def test_bill_adds_up() -> None:
 
 def test_quote_says_what_is_in_the_way() -> None:
     assert "which is more than the budget of 1 sat" in repr(a_quote(budget_msat=1_000))
-    assert "Nobody can run it now: 0 of 1 needed worker would." in repr(a_quote(workers=0))
+    assert "the market has no worker; start one with `pasar worker run`" in repr(a_quote(workers=0))
     assert "total" not in repr(a_quote(workers=0))
 
 

@@ -1,5 +1,6 @@
 """Programs are admitted before they are posted; work that was verified is handed out again."""
 
+import msgspec
 import pytest
 
 from domain import errors
@@ -19,13 +20,34 @@ from domain.events import (
     ResultVerified,
 )
 from domain.ids import escrow_id
-from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, REFEREE, SALT, Market, a_job, a_market, admission
+from tests.spec import (
+    ANNA,
+    BEN,
+    CARL,
+    CLIENT,
+    MALLORY,
+    OPERATOR,
+    PROGRAM,
+    REFEREE,
+    SALT,
+    Market,
+    a_job,
+    a_market,
+    admission,
+)
 
 STRANGE = blob_ref(b"a program that nobody read", SALT)
 
 
 def test_program_that_was_not_inspected_is_refused() -> None:
     a_market().when(CLIENT, a_job(program=STRANGE)).refused(errors.NotAdmitted)
+
+
+@pytest.mark.parametrize("part", [{"offset": 1, "size": 8}, {"size": 8, "commitment": "0" * 64}, {"salt": None}])
+def test_part_of_an_admitted_program_is_refused(part: dict[str, object]) -> None:
+    """A blob may hold one program in front, which is admitted, and another behind it, which would be run."""
+    hidden = msgspec.structs.replace(PROGRAM, **part)
+    a_market().when(CLIENT, a_job(program=hidden)).refused(errors.BadTerms)
 
 
 def test_only_the_inspector_admits_programs() -> None:

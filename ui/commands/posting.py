@@ -45,10 +45,6 @@ class NotEnough(Refused):
     )
 
 
-class NobodyEligible(Refused):
-    template: ClassVar[str] = "nobody can run this job now: {why}"
-
-
 def quote(
     program: ProgramFile,
     price: Price = None,
@@ -71,13 +67,23 @@ def quote(
 
       pasar job quote sweep.program --shared data.safetensors --tasks 9 --replicas 2 --json | jq .total_msat
     """
+    from services.client import bill, quotes
+
     _arrays(shared)
     number = _tasks(tasks, mapped, _arrays(mapped))
     found = run(_quote(_bytes(program), number, replicas, stake, memory, price, as_))
     if as_json:
         print_json({"possible": found.possible, "quote": found})
     else:
-        print("\n".join(lines(found)))
+        print(
+            bill.of_quote(
+                found,
+                function=program.name,
+                budget_msat=None,
+                timeout_s=quotes.timeout_s(found.task_s),
+                memory_mb=memory or quotes.memory_mb(found.meter),
+            )
+        )
     if not found.possible:
         raise typer.Exit(1)
 
@@ -122,6 +128,7 @@ def post(
       pasar job post pi.program --tasks 9 --price 1500msat --json | jq -r .job
     """
     from services.client import quotes
+    from services.client.errors import NobodyEligible
     from services.client.session import Work
 
     mapped_bytes = _arrays(mapped)
@@ -129,7 +136,7 @@ def post(
     shared_bytes = _arrays(shared)
     quoted = run(_quote(content, number, replicas, stake, memory, price, as_))
     if price is None and not quoted.possible:
-        raise NobodyEligible(why=_why(quoted))
+        raise NobodyEligible(quoted.reasons, quoted.eligible, quoted.replicas)
     work = Work(
         program=content,
         shared=shared_bytes,
@@ -155,36 +162,6 @@ def post(
     )
     print(f"posted job {job}: {each} at {sat(work.price_msat)}; {sat(reserved_msat)} are reserved for it")
     print(f"follow it with `pasar job watch {job[:8]}`")
-
-
-def lines(found: "Quote") -> list[str]:
-    """A quote for people."""
-    meter = found.meter
-    moved, held = f"{meter.bytes_moved / 1e6:,.3g} MB moved", f"{meter.memory_bytes / 1e6:,.3g} MB at a time"
-    said = [f"a task   {meter.flops / 1e9:,.3g} GFLOP, {moved}, {held}"]
-    if not found.possible:
-        return [*said, f"nobody can run it now: {_why(found)}"]
-    runs = f"{count(found.tasks, 'task')}, each by {count(found.replicas, 'worker')}"
-    bill = {
-        "compute": found.compute_msat,
-        "checking": found.checking_msat,
-        "fee": found.fees_msat,
-        "total": found.total_msat,
-    }
-    amounts = {name: sat(amount) for name, amount in bill.items()}
-    width = max(map(len, amounts.values()))
-    said.append(f"{runs}, at {sat(found.price_msat)} and {sat(found.fee_msat)} fee a run:")
-    said += [f"  {name:<8}  {amount:>{width}}" for name, amount in amounts.items()]
-    eta = f"about {found.eta_s:,.2g} s" if found.eta_s else "unknown, no eligible worker was ever measured"
-    said.append(f"time     {eta}, with {count(found.eligible, 'worker')} of {found.workers} at this price")
-    return [*said, *(f"  {reason}" for reason in found.reasons)]
-
-
-def _why(found: "Quote") -> str:
-    if not found.workers:
-        return "the market has no worker; start one with `pasar worker run`"
-    needed = f"{found.eligible} could, {count(found.replicas, 'is', 'are')} needed" if found.eligible else ""
-    return "; ".join([*filter(None, [needed]), *map(str, found.reasons)])
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs
