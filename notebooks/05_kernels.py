@@ -77,7 +77,7 @@ table.style.format({"GFLOP": "{:,.3g}", "MB moved": "{:,.3g}", "expected ms": "{
 # %%
 asks = [worker for worker in m.workers() if worker.asking and worker.state == "active"]
 cheapest = min(asks, key=lambda ask: (ask.ask_msat, ask.tflop_msat))
-by_meter = table.GFLOP / 1e12 * cheapest.tflop_msat + table["MB moved"] / 1e6 * cheapest.gb_msat  # sat
+by_meter = table.GFLOP / 1e6 * cheapest.tflop_msat + table["MB moved"] / 1e6 * cheapest.gb_msat  # sat
 fig, axes = plt.subplots(figsize=(9, 3.8))
 axes.set_prop_cycle(color=list(plt.colormaps["tab10"].colors), marker=list("osD^v<>PX*"))
 for kernel, points in by_meter.groupby(level="program", sort=False):
@@ -90,9 +90,9 @@ plt.show()
 ratio = cheapest.ask_msat / 1e3 / by_meter.max()
 Markdown(
     f"{len(table)} quotes took {took:.1f} s. The cheapest worker asks {cheapest.tflop_msat / 1e3:g} sat a TFLOP, "
-    f"{cheapest.gb_msat / 1e3:g} sat for 10⁹ bytes moved, and {cheapest.ask_msat / 1e3:g} sat at least. The largest run "
-    f"in the table is {ratio:,.0f} times too small to be priced by its work: with these asks it pays to put more of it "
-    "into each task."
+    f"{cheapest.gb_msat / 1e3:g} sat for 10⁹ bytes moved, and {cheapest.ask_msat / 1e3:g} sat at least. The work of "
+    f"the largest run in the table is worth {by_meter.max():.2g} sat, a {ratio:,.0f}th of that: with these asks it "
+    "pays to put more of it into each task."
 )
 
 # %% [markdown]

@@ -2,9 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jupytext
 import nbformat
@@ -17,8 +16,8 @@ from services.config import Settings
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 BUILD: Final = ROOT / "build" / "notebooks"
-#: The longest that one cell may take.
-CELL_S: Final = 60
+#: The longest that one cell may take, on a machine that has other work too.
+CELL_S: Final = 120
 
 
 def execute(source: Path, settings: Settings) -> NotebookNode:
@@ -40,18 +39,14 @@ def execute(source: Path, settings: Settings) -> NotebookNode:
     return notebook
 
 
-def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
-    """Everything that its cells showed."""
-    for cell in notebook.cells:
-        yield from cell.get("outputs", [])
+def shown(notebook: NotebookNode) -> list[str]:
+    """What its cells showed, as text."""
+    found = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
+    return [data["text/markdown"] if "text/markdown" in data else data.get("text/plain", "") for data in found]
 
 
 def texts(notebook: NotebookNode, stream: str = "stdout") -> str:
-    """What it printed, and with ``stdout`` also what it showed as text."""
-    found: list[Any] = []
-    for output in outputs(notebook):
-        if output.output_type == "stream" and output.name == stream:
-            found.append(output.text)
-        elif "data" in output and stream == "stdout":
-            found += [output.data.get("text/markdown", ""), output.data.get("text/plain", "")]
-    return "\n".join(found)
+    """What its cells printed on a stream, and with the standard one what they showed."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    printed = [one.text for one in outputs if one.output_type == "stream" and one.name == stream]
+    return "\n".join([*printed, *(shown(notebook) if stream == "stdout" else ())])
