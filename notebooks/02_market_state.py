@@ -86,9 +86,9 @@ depth.step(
     [0, *book.tflop_msat, 1.5 * book.tflop_msat.max()], [0, *book.slots.cumsum(), book.slots.sum()], where="post"
 )
 depth.set(title="Depth of the book", xlabel="ask (msat a TFLOP)", ylabel="tasks at a time", ylim=(0, None))
-for worker, style in zip(m.workers(), ("-", "--", ":"), strict=False):
+for number, worker in enumerate(m.workers()):
     asked = [orders.price_msat(offer_of(worker), Meter(int(size), 0, 0, 0, 0, 0)) / 1000 for size in sizes]
-    price.plot(sizes / 1e12, asked, style, label=f"{name(worker.worker)} ({worker.state})")
+    price.plot(sizes / 1e12, asked, linewidth=max(1, 6 - 2.2 * number), label=f"{name(worker.worker)} ({worker.state})")
 price.set(title="Ask for one task", xscale="log", yscale="log", xlabel="metered work (TFLOP)", ylabel="sat")
 price.legend()
 plt.show()
@@ -113,7 +113,10 @@ shown = paid.groupby("program").agg(
     most=("sat", "max"),
     last_event=("position", "max"),
 )
-shown.rename(index=lambda program: program[7:15], columns={"least": "least (sat)", "most": "most (sat)"})
+shown.rename(
+    index=lambda program: program[7:15],
+    columns={"least": "least (sat)", "most": "most (sat)", "last_event": "last event"},
+)
 
 # %%
 fig, (each, work) = plt.subplots(1, 2)
@@ -194,7 +197,7 @@ Markdown(
 # %%
 ledger.groupby("event", sort=False).agg(
     moves=("sat", "size"), sat=("sat", "sum"), first_event=("position", "min"), last_event=("position", "max")
-)
+).rename(columns=lambda column: column.replace("_", " "))
 
 # %% [markdown]
 # ## What is happening
@@ -207,6 +210,7 @@ events = pd.DataFrame(
 span_s = (events["at"].max() - events["at"].min()).total_seconds()
 bin_s = max(1, round(span_s / 60))
 rates = events.groupby([pd.Grouper(key="at", freq=f"{bin_s}s"), "kind"]).size().unstack(fill_value=0)
+rates = rates.asfreq(f"{bin_s}s", fill_value=0)  # also when nothing happened
 rates = rates[rates.sum().sort_values(ascending=False).index] * 60 / bin_s
 fig, axes = plt.subplots()
 axes.stackplot(rates.index, rates.T, labels=rates.columns, step="post", alpha=0.9)
@@ -231,4 +235,4 @@ rows = [
 ]
 programs = pd.DataFrame(rows).set_index("program")
 programs["jobs"] = [sum(terms.program.address == one.data.program for terms in posted.values()) for one in admitted]
-programs.style.format(thousands=" ")
+programs.rename(columns=lambda column: column.replace("_", " ")).style.format(thousands=" ")

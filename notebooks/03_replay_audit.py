@@ -169,7 +169,7 @@ for ruling in (one.data for one in rulings if one.data.job == disputed):
         packed = m.content(claims[ruling.task, worker].result)
         apart, ruled = distance(packed, replayed), "rejected" if worker in ruling.rejected else "upheld"
         rows.append((ruling.task, worker, ruled, apart.largest, nearest(packed, replayed), apart.array, apart.reason))
-titles = ["task", "worker", "ruling", "distance", "where alike", "array", "reason"]
+titles = ["task", "worker", "ruling", "distance", "where shapes agree", "array", "reason"]
 evidence = pd.DataFrame(rows, columns=titles)
 those = evidence[evidence.ruling == "rejected"]
 those.assign(worker=those.worker.str[:8] + "…").set_index("task").head(3)
@@ -178,12 +178,15 @@ those.assign(worker=those.worker.str[:8] + "…").set_index("task").head(3)
 fig, axes = plt.subplots(figsize=(9, 2.6))
 for ruling, marker, colour in (("upheld", "o", "C0"), ("rejected", "X", "C3")):
     those = evidence[evidence.ruling == ruling]
-    axes.scatter(those["where alike"], those.worker.str[:8] + "…", color=colour, marker=marker, label=ruling, alpha=0.6)
+    axes.scatter(
+        those["where shapes agree"], those.worker.str[:8] + "…", color=colour, marker=marker, label=ruling, alpha=0.6
+    )
 axes.axvline(TOLERANCE, color="0.3", linestyle="--", label=f"tolerance {TOLERANCE:g}")
 axes.set_xscale("symlog", linthresh=1e-6)
 axes.set(
     title="Disputed results beside the referee's own", xlabel="distance of the arrays that can be compared (0: equal)"
 )
+axes.set_xlim(-3e-7, 10 * evidence["where shapes agree"].max())
 axes.margins(y=0.3)
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
@@ -193,11 +196,12 @@ assert (evidence.distance <= TOLERANCE).eq(evidence.ruling == "upheld").all()
 theirs = evidence[evidence.ruling == "rejected"]
 cheater = theirs.worker.mode()[0]
 assert cheater == suspect
+least, most = theirs["where shapes agree"].min(), theirs["where shapes agree"].max()
 slashed = sum(one.data.amount_msat for one in history if one.type == "StakeSlashed.v1" and one.data.worker == cheater)
 Markdown(
     f"The rulings are right: every upheld result is within {TOLERANCE:g} of the evidence, every rejected one is not. "
-    f"`{cheater[:8]}…` is the one: {len(theirs)} results rejected, off by {theirs['where alike'].min():.0%} to "
-    f"{theirs['where alike'].max():.0%} even where they have the right shape, {slashed / 1000:,g} sat of stake lost. "
+    f"`{cheater[:8]}…` is the one: {len(theirs)} results rejected, off by {least:.0%} to {most:.0%} "
+    f"even where they have the right shape, {slashed / 1000:,g} sat of stake lost. "
     f"On this machine that key is called *{known(m.settings).get(cheater, 'nothing')}*."
 )
 

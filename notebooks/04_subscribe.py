@@ -113,8 +113,8 @@ def until(reached):
 
 
 # %% [markdown]
-# Five times: start it, let it catch up, buy 50 tasks that two workers each run, which makes 500 events and more, and
-# kill it while they come. What comes while it is dead waits in the log.
+# Five times: start it, let it catch up, buy 50 tasks that two workers each run, which makes 500 events and more,
+# and kill it while they come. What comes while it is dead waits in the log.
 
 
 # %%
