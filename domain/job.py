@@ -7,6 +7,7 @@ OPEN, CLOSING -- JobCompleted          --> COMPLETED  (terminal)
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, assert_never
@@ -52,7 +53,8 @@ class PostJob(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
     Attributes:
         budget_msat: The most that the job may cost, fee included; no bound if absent.
-        reuse: Take the results of the same work, if it was verified before, at a tenth of the price.
+        reuse: Take the results of the same work, if it was verified before, for a tenth of what it cost then and if
+            that is less than to have it run.
     """
 
     escrow: EscrowId
@@ -107,9 +109,9 @@ def cost_msat(terms: JobPosted) -> int:
     return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)
 
 
-def reuse_msat(terms: JobPosted) -> int:
-    """What the results of the same work cost, in msat."""
-    return -(-cost_msat(terms) * REUSE_PPM // PPM)
+def reuse_msat(original: JobPosted) -> int:
+    """What the results of an earlier job cost, in msat."""
+    return -(-cost_msat(original) * REUSE_PPM // PPM)
 
 
 def fee_due_msat(job: Job) -> int:
@@ -121,12 +123,20 @@ def fee_due_msat(job: Job) -> int:
     return paid_runs * terms.fee_msat
 
 
-def work_key(command: PostJob, identity: str) -> str:
-    """64 hex digits that are equal for equal work, whoever posts it: the same program on the same inputs."""
-    inputs = [
-        f"{ref.address}+{ref.offset}+{ref.size}" if ref is not None else "-" for ref in (command.shared, command.mapped)
-    ]
-    named = ["pasar/work/2", identity, *inputs, str(command.tasks), command.execution]
+def work_key(
+    identity: str,
+    inputs: Sequence[BlobRef | None],
+    tasks: int,
+    platforms: Sequence[Platform],
+    execution: Execution = "xla",
+) -> str:
+    """64 hex digits that are equal for equal work, whoever posts it: the same program on the same inputs.
+
+    Args:
+        identity: Of the program. inputs: The shared and the mapped arrays.
+    """
+    named_inputs = [f"{ref.address}+{ref.offset}+{ref.size}" if ref is not None else "-" for ref in inputs]
+    named = ["pasar/work/2", identity, *named_inputs, str(tasks), execution, *sorted(platforms)]
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
@@ -137,7 +147,6 @@ def post(
 
     Raises:
         BadTerms: A field lies outside what the market deals in, or what the program is made for.
-        OverBudget: It may cost more than the client allows.
     """
     if not is_whole(command.program):  # a part of what was admitted is another program, which nobody inspected
         named = f"{command.program.size} bytes from {command.program.offset}"
@@ -151,6 +160,9 @@ def post(
     others = sorted(set(command.platforms) - set(program.platforms))
     if others:
         raise BadTerms(field="platforms", value=", ".join(others), allowed=", ".join(program.platforms))
+    if command.replicas > 1 and command.platforms != ("cpu",):
+        # How far apart honest results of other devices may be was not measured yet, and a referee replays on a CPU.
+        raise BadTerms(field="platforms", value=", ".join(command.platforms), allowed="cpu alone for several replicas")
     if not now < command.expires_at <= now + DEADLINE_MAX:
         allowed = f"after {now.isoformat()} and within {DEADLINE_MAX.days} days"
         raise BadTerms(field="expires_at", value=command.expires_at.isoformat(), allowed=allowed)
@@ -169,15 +181,25 @@ def post(
         command.memory_mb,
         command.platforms,
         command.execution,
-        work_key(command, program.identity),
+        work_key(
+            program.identity, (command.shared, command.mapped), command.tasks, command.platforms, command.execution
+        ),
         command.expires_at,
         fee_msat(command.price_msat, fee_ppm),
     )
-    cost = cost_msat(posted)
-    _check("the job's cost in msat", cost, 1, MSAT_MAX)
-    if command.budget_msat is not None and cost > command.budget_msat:
-        raise errors.OverBudget(cost_msat=cost, budget_msat=command.budget_msat)
+    _check("the job's cost in msat", cost_msat(posted), 1, MSAT_MAX)
     return posted
+
+
+def within_budget(command: PostJob, due_msat: int) -> int:
+    """What the job costs, as it will be reserved.
+
+    Raises:
+        OverBudget: The client allows less.
+    """
+    if command.budget_msat is not None and due_msat > command.budget_msat:
+        raise errors.OverBudget(cost_msat=due_msat, budget_msat=command.budget_msat)
+    return due_msat
 
 
 def memory_mb(program: ProgramAdmitted) -> int:

@@ -95,6 +95,7 @@ class World:
         self.market_version = 0
         self.fee_ppm = 0
         self.programs: dict[str, ProgramAdmitted] = {}
+        self._program_streams: set[bytes] = set()
         self.jobs: dict[str, job.Job] = {}
         self.tasks_of: dict[str, list[task.Task]] = {}
         self.disputes: dict[tuple[str, int], dispute.Dispute] = {}
@@ -211,19 +212,24 @@ class World:
             raise errors.UnknownEscrow(escrow=command.escrow)
         original = self._verified_before(posted) if command.reuse else None
         if original is not None:
-            paid = escrow.reserve(account, posted.job, actor.key, job.reuse_msat(posted))
-            return posted, JobReused(posted.job, original, posted.tasks), paid
-        return posted, escrow.reserve(account, posted.job, actor.key, job.cost_msat(posted))
+            due_msat = job.within_budget(command, job.reuse_msat(original))
+            reused = JobReused(posted.job, original.job, posted.tasks)
+            return posted, reused, escrow.reserve(account, posted.job, actor.key, due_msat)
+        due_msat = job.within_budget(command, job.cost_msat(posted))
+        return posted, escrow.reserve(account, posted.job, actor.key, due_msat)
 
-    def _verified_before(self, posted: JobPosted) -> str | None:
-        """The job whose results serve as this one's.
+    def _verified_before(self, posted: JobPosted) -> JobPosted | None:
+        """The job whose results serve as this one's, for less than running it.
 
         A client trusts the results that it accepted before. What others had verified counts only where a referee ran
         every task itself: a client in league with its workers could have any result verified otherwise.
         """
         for owner in (posted.client, ""):
-            original = self.verified_work.get((owner, posted.work_key))
-            if original is not None and (not owner or self.jobs[original].terms.replicas >= posted.replicas):
+            found = self.verified_work.get((owner, posted.work_key))
+            original = self.jobs[found].terms if found is not None else None
+            if original is None or job.reuse_msat(original) >= job.cost_msat(posted):
+                continue
+            if not owner or original.replicas >= posted.replicas:
                 return original
         return None
 
@@ -231,6 +237,8 @@ class World:
         self._require(actor, "inspector")
         if command.program in self.programs:
             return ()
+        if program_stream(command.program) in self._program_streams:
+            raise errors.AlreadySettled(what=f"a program whose address begins as that of {command.program}")
         finding = (command.program, command.identity, command.meter, command.platforms, command.jax_version)
         return (ProgramAdmitted(*finding),)
 
@@ -429,6 +437,7 @@ class World:
 
     def _fold_program(self, event: ProgramAdmitted) -> str:
         self.programs[event.program] = event
+        self._program_streams.add(program_stream(event.program))
         return ""
 
     # -------------------------------------------------------------------------------------------------------- placing

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from domain.meter import Meter
+from domain.money import MSAT_MAX
 from domain.worker import LEASE_MAX
 
 #: A transcendental function of one element counts as so many operations; a vectorised one takes about that on CPUs.
@@ -33,9 +34,12 @@ def operations(meter: Meter) -> int:
 
 
 def price_msat(ask: Rates, meter: Meter) -> int:
-    """What one task costs under an ask: its operations and bytes at the ask's rates, or the least that it names."""
+    """What one task costs under an ask: its operations and bytes at the ask's rates, or the least that it names.
+
+    At most all bitcoin: an ask that nobody can pay.
+    """
     metered = -(-operations(meter) * ask.tflop_msat // _TERA) + -(-meter.bytes_moved * ask.gb_msat // _GIGA)
-    return max(ask.price_msat, metered)
+    return min(max(ask.price_msat, metered), MSAT_MAX)
 
 
 class Waiting(NamedTuple):

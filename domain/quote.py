@@ -1,7 +1,8 @@
 """What a job would cost now, when it would be done and who could run it; or why nobody can.
 
 The price is the one at which as many workers as the job needs, and one to spare, would run it: a worker that leaves
-does not stop it then. With none to spare it is the dearest of those it needs.
+does not stop it then. With none to spare, or none for at most twice as much, it is what the dearest of those needed
+asks: otherwise one high ask would set the price of all.
 """
 
 from collections import Counter, defaultdict
@@ -9,14 +10,18 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from domain import orders
-from domain.events import Platform
+from domain import job, orders
+from domain.events import JobPosted, Platform
 from domain.job import fee_msat
 from domain.meter import Meter
+from domain.money import MSAT_MAX
 
 #: What a worker spends on a task besides computing it, in seconds.
 OVERHEAD_S: Final = 0.001
+#: How many times the price of those needed a spare worker may cost.
+SPARE_MOST: Final = 2
 
 Hindrance = Literal["asks_nothing", "platform", "memory", "stake", "price"]
 
@@ -46,7 +51,7 @@ class Needs(Struct, frozen=True):
     """What the job asks of a worker.
 
     Attributes:
-        price_msat: The highest price for a task; no bound if absent.
+        price_msat: What the client pays for a run; absent: what the asks say.
     """
 
     tasks: int
@@ -88,10 +93,12 @@ class Quote(Struct, frozen=True):
     """Attributes:
     price_msat, fee_msat: For one run of one task. All prices are 0 when nobody can run the job.
     compute_msat: One run of each task. checking_msat: The other runs, which confirm it. total_msat: With the fees.
-    task_s: Seconds that one run takes the fastest eligible worker; 0 if none was ever measured.
+    task_s, slowest_s: Seconds that one run takes the fastest and the slowest eligible worker; 0 if none was ever
+        measured.
     eta_s: Seconds until all runs are done, were all eligible workers free; without compiling.
     eligible: Workers that would run it at this price, of all there are.
     reasons: Why the others would not, most frequent first.
+    original: The job whose results would be handed out instead, for ``reuse_msat``; empty if the work is new.
     """
 
     meter: Meter
@@ -104,15 +111,23 @@ class Quote(Struct, frozen=True):
     fees_msat: int
     total_msat: int
     task_s: float
+    slowest_s: float
     eta_s: float
     eligible: int
     workers: int
     reasons: tuple[Reason, ...]
+    original: str = ""
+    reuse_msat: int = 0
 
     @property
     def possible(self) -> bool:
-        """Whether enough workers could run it."""
-        return self.eligible >= self.replicas
+        """Whether enough workers could run it, or nobody has to."""
+        return bool(self.original) or self.eligible >= self.replicas
+
+    @property
+    def due_msat(self) -> int:
+        """What would be reserved."""
+        return self.reuse_msat if self.original else self.total_msat
 
 
 def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) -> Quote:
@@ -124,7 +139,9 @@ def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) 
     hindered = [(_hindrance(one, meter, needs), one) for one in offers]
     able = sorted((orders.price_msat(one, meter), one.worker, one) for hindrance, one in hindered if hindrance is None)
     possible = len(able) >= needs.replicas
-    price_msat = able[: needs.replicas + 1][-1][0] if possible else 0
+    price_msat = 0
+    if possible:
+        price_msat = needs.price_msat or _price_msat([asked_msat for asked_msat, _, _ in able], needs.replicas)
     takers = [one for asked_msat, _, one in able if asked_msat <= price_msat]
     fee = fee_msat(price_msat, fee_ppm)
     runs = needs.tasks * needs.replicas
@@ -140,11 +157,26 @@ def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) 
         fees_msat=fee * runs,
         total_msat=(price_msat + fee) * runs,
         task_s=min(seconds, default=0.0),
+        slowest_s=max(seconds, default=0.0),
         eta_s=max(runs / sum(1 / (each + OVERHEAD_S) for each in seconds), *seconds) if seconds else 0.0,
         eligible=len(takers) if possible else len(able),
         workers=len(offers),
         reasons=_reasons(hindered, meter),
     )
+
+
+def from_earlier(found: Quote, original: JobPosted) -> Quote:
+    """The quote for work that an earlier job's results answer, where that costs less than running it."""
+    reuse_msat = job.reuse_msat(original)
+    if found.possible and reuse_msat >= found.total_msat:
+        return found
+    price_msat = found.price_msat or original.price_msat
+    return replace(found, price_msat=price_msat, original=original.job, reuse_msat=reuse_msat)
+
+
+def _price_msat(asked_msat: Sequence[int], replicas: int) -> int:
+    needed_msat, spare_msat = asked_msat[replicas - 1], asked_msat[: replicas + 1][-1]
+    return spare_msat if spare_msat <= SPARE_MOST * needed_msat else needed_msat
 
 
 def task_s(offer: Offer, meter: Meter) -> float:
@@ -164,7 +196,9 @@ def _hindrance(offer: Offer, meter: Meter, needs: Needs) -> Hindrance | None:
         return "memory"
     if offer.stake_msat < needs.stake_msat:
         return "stake"
-    if needs.price_msat is not None and orders.price_msat(offer, meter) > needs.price_msat:
+    payable_msat = MSAT_MAX // (2 * needs.tasks * needs.replicas)
+    most_msat = payable_msat if needs.price_msat is None else min(needs.price_msat, payable_msat)
+    if orders.price_msat(offer, meter) > most_msat:
         return "price"
     return None
 

@@ -51,7 +51,7 @@ class Money(Invariant):
         self.terms: dict[str, JobPosted] = {}
         self.left: dict[str, int] = {}
         self.runs: Counter[str] = Counter()
-        self.reused: set[str] = set()
+        self.originals: dict[str, JobPosted] = {}
         self.due: dict[str, int] = {}
         self.fee_ppm = 0
         self.stakes: Counter[str] = Counter()
@@ -83,10 +83,13 @@ class Money(Invariant):
         self.fee_ppm = event.fee_ppm
 
     def reuse(self, event: JobReused, stored: Stored) -> None:
-        self.reused.add(event.job)
+        original = self.terms.get(event.original)
+        need(original is not None, "the job whose results are handed out was never posted")
+        assert original is not None
+        self.originals[event.job] = original
 
     def complete(self, event: JobCompleted, stored: Stored) -> None:
-        earned = self.left[event.job] if event.job in self.reused else self._fees(event.job)
+        earned = self.left[event.job] if event.job in self.originals else self._fees(event.job)
         if earned:
             self.due[event.job] = earned
 
@@ -116,9 +119,8 @@ class Money(Invariant):
         need(terms is not None and event.job not in self.left, "money is reserved once for a job that was posted")
         assert terms is not None
         need(terms.escrow == event.escrow, "the job names another escrow")
-        cost_msat = terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)
-        if event.job in self.reused:
-            cost_msat = -(-cost_msat * REUSE_PPM // PPM)
+        original = self.originals.get(event.job)
+        cost_msat = _cost_msat(terms) if original is None else -(-_cost_msat(original) * REUSE_PPM // PPM)
         need(event.amount_msat == cost_msat, f"the job costs {cost_msat} msat, {event.amount_msat} are reserved")
         self.left[event.job] = event.amount_msat
 
@@ -186,3 +188,7 @@ class Money(Invariant):
     def _take(self, event: StakeSlashed | StakeWithdrawn) -> None:
         self.stakes[event.worker] -= event.amount_msat
         need(self.stakes[event.worker] >= 0, "the worker does not have this stake")
+
+
+def _cost_msat(terms: JobPosted) -> int:
+    return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)

@@ -7,9 +7,11 @@ import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
 
+from domain.errors import Malformed
 from domain.events import Platform
 from domain.ids import Address, Digest, Version
 from domain.meter import Meter
+from services.bus.alphabets import check_of
 from services.bus.client import RefusedByMarket
 from services.bus.commands import Refusal
 
@@ -22,6 +24,24 @@ class Inspect(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
     program: Address
     admit: bool = False
+
+
+_check_form = check_of(Inspect)
+
+
+def read(data: bytes) -> Inspect:
+    """A stranger's request.
+
+    Raises:
+        Malformed: It is none, or asks for an address that no blob can have.
+    """
+    try:
+        asked = msgspec.json.decode(data, type=Inspect)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Malformed(reason=str(error)) from None
+    if wrong := _check_form(asked):
+        raise Malformed(reason=f"the request{wrong}")
+    return asked
 
 
 class Finding(Struct, frozen=True):

@@ -30,7 +30,7 @@ class Quote(quotes.Quote, frozen=True, kw_only=True):
         runs = f"{count(self.tasks, 'task')}" + (f", each by {self.replicas} workers" if self.replicas > 1 else "")
         lines: list[Line] = [("work", f"{runs}: {_work(self)}")]
         if self.possible:
-            lines += bill(self)
+            lines += [("earlier", f"job {self.original} has the results")] if self.original else bill(self)
             lines.append(("time", f"about {seconds(self.eta_s)} once workers are free" if self.eta_s else "not known"))
         who = f"{self.eligible} of {count(self.workers, 'worker')} would run it"
         lines.append(("workers", who))
@@ -41,11 +41,13 @@ class Quote(quotes.Quote, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """Whether it can be had, and for what."""
+        if self.original:
+            return f"The same work was verified before: its results cost {sat(self.reuse_msat)}."
         if not self.workers:
             return "Nobody can run it now: the market has no worker; start one with `pasar worker run`."
         if not self.possible:
             return f"Nobody can run it now: {self.eligible} of {count(self.replicas, 'needed worker')} would."
-        if self.budget_msat is not None and self.total_msat > self.budget_msat:
+        if self.budget_msat is not None and self.due_msat > self.budget_msat:
             return f"{sat(self.total_msat)} in all, which is more than the budget of {sat(self.budget_msat)}."
         return f"{sat(self.total_msat)} in all; what is not used is free again."
 

@@ -137,13 +137,18 @@ class Desk:
         Raises:
             Inadmissible: The market does not run it.
         """
-        meter = (await self._inspect(call.program, admit=admit)).meter
+        finding = await self._inspect(call.program, admit=admit)
+        meter = finding.meter
         memory_mb = terms.memory_mb if terms.memory_mb is not None else quotes.memory_mb(meter)
         needs = Needs(call.tasks, terms.replicas, terms.platforms, memory_mb, terms.stake_msat, terms.price_msat)
-        found = await quotes.quote_now(self._reader, meter, needs)
-        if terms.price_msat is not None and found.possible:
-            found = quotes.at_price(found, terms.price_msat, fee_ppm=await self._reader.fee_ppm())
-        timeout_s = terms.timeout_s if terms.timeout_s is not None else quotes.timeout_s(found.task_s)
+        wanted = None
+        if terms.reuse:
+            inputs = (call.shared, call.mapped)
+            wanted = await asyncio.to_thread(
+                quotes.wanted, self.session.key, finding.identity, inputs, call.tasks, terms.platforms
+            )
+        found = await quotes.quote_now(self._reader, meter, needs, wanted)
+        timeout_s = terms.timeout_s if terms.timeout_s is not None else quotes.timeout_s(found.slowest_s)
         return of_quote(
             found, function=function, budget_msat=terms.budget_msat, timeout_s=timeout_s, memory_mb=memory_mb
         )
@@ -179,7 +184,7 @@ class Desk:
             self._follow(job, self.session.escrow)
             await self.session.post(work, nonce=nonce)
         except RefusedByMarket as refused:
-            self._end(job, told(refused, needed_msat=quote.total_msat, free_msat=(await self.escrow()).free_msat))
+            self._end(job, told(refused, needed_msat=quote.due_msat, free_msat=(await self.escrow()).free_msat))
         except (BusError, TimeoutError, LogLost) as error:
             self._end(job, NoAnswer(reason=str(error) or "no reply in time"))
         except Exception as error:  # a notebook waits for this job: it has to hear of bugs too
@@ -319,8 +324,8 @@ def _check(quote: Quote) -> None:
     """
     if not quote.possible:
         raise NobodyEligible(quote.reasons, quote.eligible, quote.replicas)
-    if quote.budget_msat is not None and quote.total_msat > quote.budget_msat:
-        raise OverBudget(quote.total_msat, quote.budget_msat)
+    if quote.budget_msat is not None and quote.due_msat > quote.budget_msat:
+        raise OverBudget(quote.due_msat, quote.budget_msat)
 
 
 def _ref(task: queries.Task) -> BlobRef | None:

@@ -1,13 +1,15 @@
 """A quote from the asks that stand in the read models."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
-from msgspec import structs
-
-from domain.events import Platform
-from domain.job import fee_msat
+from domain.blobs import blob_ref
+from domain.events import JobPosted, Platform
+from domain.job import work_key
 from domain.meter import Meter
-from domain.quote import Needs, Offer, Quote, quote
+from domain.quote import Needs, Offer, Quote, from_earlier, quote
+from services.ledger.codec import decode_stored
 from services.projections.queries import Reader, Worker
 
 #: What a run may take at least, and how many times the metered work of the slowest that may run it.
@@ -18,25 +20,37 @@ SPARE_MB = 128
 COPIES = 2
 
 
-async def quote_now(reader: Reader, meter: Meter, needs: Needs) -> Quote:
-    """What the job would cost if it were posted now; it reserves nothing."""
+class Wanted(NamedTuple):
+    """Work that its client may have had done before: see ``domain.job.work_key``."""
+
+    client: str
+    work_key: str
+
+
+def wanted(
+    client: str, identity: str, inputs: Sequence[bytes | None], tasks: int, platforms: Sequence[Platform]
+) -> Wanted:
+    """The work of a program on these inputs, the shared and the mapped ones."""
+    refs = [None if content is None else blob_ref(content, "") for content in inputs]
+    return Wanted(client, work_key(identity, refs, tasks, platforms))
+
+
+async def quote_now(reader: Reader, meter: Meter, needs: Needs, wanted: Wanted | None = None) -> Quote:
+    """What the job would cost if it were posted now; it reserves nothing.
+
+    Args:
+        wanted: To be answered by earlier results, if there are any.
+    """
     offers = [offer_of(one) for one in await reader.workers()]
-    return quote(meter, offers, needs, fee_ppm=await reader.fee_ppm())
-
-
-def at_price(found: Quote, price_msat: int, *, fee_ppm: int) -> Quote:
-    """The quote, if the client pays this for a run instead."""
-    fee = fee_msat(price_msat, fee_ppm)
-    runs = found.tasks * found.replicas
-    return structs.replace(
-        found,
-        price_msat=price_msat,
-        fee_msat=fee,
-        compute_msat=price_msat * found.tasks,
-        checking_msat=price_msat * (runs - found.tasks),
-        fees_msat=fee * runs,
-        total_msat=(price_msat + fee) * runs,
-    )
+    found = quote(meter, offers, needs, fee_ppm=await reader.fee_ppm())
+    if wanted is None:
+        return found
+    earlier = await reader.verified(*wanted, needs.replicas)
+    if earlier is None:
+        return found
+    posted = decode_stored((await reader.events(earlier.job, limit=1))[0])
+    assert isinstance(posted, JobPosted), "a job's history opens with its terms"
+    return from_earlier(found, posted)
 
 
 def offer_of(worker: Worker) -> Offer:
@@ -61,6 +75,6 @@ def memory_mb(meter: Meter) -> int:
     return SPARE_MB + COPIES * -(-meter.memory_bytes >> 20)
 
 
-def timeout_s(task_s: float) -> int:
-    """Time to give a run that takes ``task_s`` by its meter, in seconds."""
-    return max(int(TIMEOUT.total_seconds()), int(PATIENCE * task_s) + 1)
+def timeout_s(slowest_s: float) -> int:
+    """Time to give a run that takes the slowest worker ``slowest_s`` by its meter, in seconds."""
+    return max(int(TIMEOUT.total_seconds()), int(PATIENCE * slowest_s) + 1)

@@ -16,10 +16,11 @@ from nats.aio.msg import Msg
 
 from domain.blobs import address_of
 from domain.commands import AdmitProgram
-from domain.errors import Corrupt, Refused, Unavailable
+from domain.errors import Corrupt, Malformed, Refused, Unavailable
+from services.bus import inspection
 from services.bus.client import Commander
 from services.bus.commands import Refusal
-from services.bus.inspection import SUBJECT, Answer, Finding, Inspect
+from services.bus.inspection import SUBJECT, Answer, Finding
 from services.bus.wire import BusError
 from services.ports import Blobs
 from services.programs.verdict import DEFAULT, Inadmissible, Inspection
@@ -109,9 +110,9 @@ class Inspector:
 
     async def _answer(self, message: Msg, sandbox: "_OnDemand") -> None:
         try:
-            asked = msgspec.json.decode(message.data, type=Inspect)
-        except msgspec.MsgspecError as error:
-            await _respond(message, Answer(refusal=Refusal(0, "Malformed", f"the request cannot be read: {error}")))
+            asked = inspection.read(message.data)
+        except Malformed as malformed:
+            await _respond(message, Answer(refusal=Refusal(0, malformed.name, str(malformed))))
             return
         try:
             found = await self._find(asked.program, sandbox)
@@ -133,7 +134,7 @@ class Inspector:
             program = await self._blobs.get(address)
             if len(program) > DEFAULT.program_bytes:
                 raise Inadmissible("too_large", f"{len(program)} bytes, allowed are {DEFAULT.program_bytes}")
-            inspection = await (await sandbox.ready()).inspect(program)
+            seen = await (await sandbox.ready()).inspect(program)
         except Inadmissible as inadmissible:
             self.refused += 1
             log.info("refused a program", program=address, reason=inadmissible.reason)
@@ -141,8 +142,7 @@ class Inspector:
             return self._remember(address, refusal) if inadmissible.lasting else refusal
         self.inspected += 1
         assert address_of(program) == address, "the store checks what it hands out"
-        version = inspection.jax_version or "unknown"
-        found = Finding(address, inspection.identity, inspection.meter, inspection.platforms, version)
+        found = Finding(address, seen.identity, seen.meter, seen.platforms, seen.jax_version or "unknown")
         return self._remember(address, found)
 
     def _remember(self, address: str, found: Finding | Refusal) -> Finding | Refusal:

@@ -13,7 +13,7 @@ import math
 import re
 from typing import Final, NamedTuple
 
-from services.programs import kernels, scalars
+from services.programs import copies, kernels, scalars
 from services.programs.graph import Block, Graph, Operation
 from services.programs.operations import (
     ARITHMETIC,
@@ -27,6 +27,9 @@ from services.programs.operations import (
 from services.programs.scalars import Counter, Known
 from services.programs.shapes import Shaped
 from services.programs.verdict import AdmissionLimits, Inadmissible
+
+#: Operations that a compiler's own form of a composite takes for each element; XLA's of the error function has so many.
+POLYNOMIAL: Final = 32
 
 
 class Cost(NamedTuple):
@@ -79,6 +82,7 @@ class _Walker:
     def __init__(self, graph: Graph, limits: AdmissionLimits) -> None:
         self._graph, self._limits = graph, limits
         self._visits = limits.visits
+        self._copies = copies.count(graph)
         self._walked: dict[tuple[str, tuple[Known, ...], int], _Walked] = {}
 
     def function(self, name: str, arguments: tuple[Known, ...], depth: int, level: int) -> _Walked:
@@ -107,7 +111,7 @@ class _Walker:
             facts.update(zip(operation.results, results, strict=True))
             flops += cost.flops
             transcendentals += cost.transcendentals
-            bytes_moved += cost.bytes_moved
+            bytes_moved += cost.bytes_moved + self._copies.get(operation, 0)
             made = _bytes(operation.outputs)
             peak = max(peak, live + max(made, cost.memory_bytes))
             live += made - operation.freed_bytes
@@ -138,8 +142,9 @@ class _Walker:
         if name in ("stablehlo.case", "stablehlo.if"):
             return self._branches(operation, facts, depth + 1, level)
         if name == "stablehlo.composite":
-            cost = self.function(operation.callee, known, depth + 1, level).cost
-            return _Walked(cost.then(Cost(flops=_elements(operation.outputs))), (None,) * len(operation.results))
+            told = self.function(operation.callee, known, depth + 1, level).cost
+            cost = Cost(*map(max, told, _by_name(operation)))
+            return _Walked(cost, (None,) * len(operation.results))
         if operation.regions:
             return _Walked(self._repeated(operation, facts, depth + 1, level), (None,) * len(operation.results))
         return _Walked(_plain(operation), scalars.result(operation, known))
@@ -222,6 +227,20 @@ def _plain(operation: Operation) -> Cost:
     if name == "stablehlo.custom_call":
         return Cost(kernels.flops(operation.kernel_call()), bytes_moved=moved, memory_bytes=moved)
     return Cost(_FORMULAS[name](operation), bytes_moved=moved)
+
+
+def _by_name(operation: Operation) -> Cost:
+    """A composite whose decomposition is put aside: a polynomial for each element, a sort, or products of groups."""
+    flops, moved = POLYNOMIAL * _elements(operation.outputs), _bytes(operation.inputs) + _bytes(operation.outputs)
+    name, first = operation.text("name"), operation.inputs[0]
+    if name == '"chlo.top_k"':
+        flops += first.elements * _log2(first.shape[-1] if first.shape else 1)
+    elif (
+        name == '"chlo.ragged_dot"'
+    ):  # rows, columns and what is summed over, for each group: each in two of the arrays
+        groups = operation.inputs[-1].elements
+        flops += 2 * math.isqrt(first.elements * operation.inputs[1].elements * groups * operation.outputs[0].elements)
+    return Cost(flops, bytes_moved=moved)
 
 
 def _bytes(types: tuple[Shaped, ...]) -> int:

@@ -25,13 +25,13 @@ TRANSCENDENTAL: Final = _stablehlo(
     """atan2 cbrt cosine exponential exponential_minus_one log log_plus_one logistic power rsqrt sine sqrt tan tanh"""
 )
 #: Nothing is computed; operands are read and the result is written.
-MOVING: Final = _stablehlo("concatenate dynamic_update_slice pad reverse transpose")
+MOVING: Final = _stablehlo("bitcast_convert concatenate dynamic_update_slice pad reverse transpose")
 #: Nothing is computed; as much is read as is written.
 PICKING: Final = _stablehlo("dynamic_slice gather slice")
 #: Nothing is computed and nothing read.
 FILLING: Final = _stablehlo("broadcast_in_dim iota")
 #: A name for bytes that are there already.
-FREE: Final = _stablehlo("bitcast_convert constant optimization_barrier reshape return") | {"func.return"}
+FREE: Final = _stablehlo("constant optimization_barrier reshape return") | {"func.return"}
 #: Counted by a formula of their own, or by what they hold; see ``metering``.
 COUNTED: Final = _stablehlo(
     """case cholesky composite convolution custom_call dot_general fft if map reduce reduce_window scatter
@@ -68,7 +68,8 @@ REFUSED: Final[Mapping[str, tuple[Reason, str]]] = {
     ),
 }
 
-#: Functions of CHLO with a decomposition in plain operations, which is what is counted.
+#: Functions of CHLO with a decomposition in plain operations. A compiler runs that, or what it knows by the name: the
+#: dearer of both is counted.
 COMPOSITES: Final = frozenset(
     f"chlo.{name}"
     for name in [

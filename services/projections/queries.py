@@ -276,6 +276,11 @@ class Reader:
         found = await self._rows(Job, "jobs_starting", id_)
         return _only(found, "job", id_, UnknownJob(job=id_))
 
+    async def verified(self, client: str, work_key: str, replicas: int) -> Job | None:
+        """The client's own job of this work whose every result was verified, by so many replicas at least."""
+        found = await self._rows(Job, "jobs_verified", client, work_key, replicas)
+        return found[0] if found else None
+
     async def tasks(self, job: str, limit: int | None = None) -> list[Task]:
         """The replicas of a job's tasks that were ever assigned, in order."""
         return await self._rows(Task, "tasks", job, limit)

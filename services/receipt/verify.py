@@ -137,12 +137,19 @@ def _read(receipt: Receipt, events: Sequence[Stored]) -> Story:
         for stored in events:
             event = codec.decode_stored(stored)
             codec.decode_meta(stored.meta, position=stored.position)
-            if not at_home(event, stored.stream, receipt.market):
+            if not _at_home(event, stored, receipt.market):
                 raise Corrupt(f"event {stored.position} is in a stream that it does not belong to")
             story.append((event, stored))
     except Corrupt as error:
         raise ReceiptBroken(check="events", what=str(error)) from None
     return story
+
+
+def _at_home(event: AnyEvent, stored: Stored, market: str) -> bool:
+    try:
+        return at_home(event, stored.stream, market)
+    except (AttributeError, ValueError):  # the stream is named after what such an event does not have, or not in hex
+        return False
 
 
 def _check_contents(receipt: Receipt) -> None:

@@ -237,7 +237,7 @@ def test_quote_says_what_it_costs_and_is_what_is_charged(market: Pasar, program:
 
 
 def test_quote_for_a_job_that_nobody_can_run_says_why(market: Pasar, program: Path) -> None:
-    asked = (str(program), "--mapped", mapped_of(program), "--memory", "100000", "--price", "1msat")
+    asked = (str(program), "--mapped", mapped_of(program), "--memory", "100000", "--price", "1msat", "--no-reuse")
     tried = market.run("job", "quote", *asked)
     assert tried.returncode == 1
     assert "Nobody can run it now: 0 of 1 needed worker would." in tried.stdout
@@ -246,11 +246,15 @@ def test_quote_for_a_job_that_nobody_can_run_says_why(market: Pasar, program: Pa
 
 def test_same_work_is_answered_from_the_log_for_a_tenth(market: Pasar, program: Path, posted: dict[str, Any]) -> None:
     post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", f"{PRICE_MSAT}msat")
+    quoted = market.json("job", "quote", *post[2:], "--replicas", "2")["quote"]
     again = market.json(*post, "--replicas", "2")
-    assert again["reserved_msat"] == posted["reserved_msat"] // 10
+    assert again["reserved_msat"] == quoted["reuse_msat"] < posted["reserved_msat"]
     shown = market.json("job", "show", again["job"])
     original = shown["job"]["original"]
-    assert market.json("job", "show", original)["job"]["work_key"] == shown["job"]["work_key"]
+    assert original == quoted["original"]
+    before = market.json("job", "show", original)["job"]
+    assert before["work_key"] == shown["job"]["work_key"]
+    assert again["reserved_msat"] == -(-before["reserved_msat"] // 10)
     assert shown["sentence"].startswith(f"Completed: the same work was verified before as job {original}")
 
 

@@ -180,3 +180,13 @@ async def test_more_requests_than_may_wait_are_refused_at_once(monkeypatch: pyte
     refused = await world.bus.ask(b"")
     assert refused.refusal is not None
     assert refused.refusal.name == "Unavailable"
+
+
+@pytest.mark.parametrize("text", ["Z" * 64, "../" * 21 + "a", "a" * 62 + " >", "a" * 63 + "\n", "\u0661" * 64])
+async def test_address_that_no_blob_can_have_is_refused_before_it_is_fetched(text: str) -> None:
+    """The store makes a path, a subject and bytes of it; and whatever is asked for, the next one is answered."""
+    async with an_inspector() as world:
+        answer = await world.bus.ask(msgspec.json.encode(Inspect(f"sha256:{text}")))
+        assert answer.refusal is not None
+        assert answer.refusal.name == "Malformed"
+        assert (await world.ask(HONEST)).finding is not None

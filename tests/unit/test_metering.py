@@ -13,6 +13,7 @@ from services.programs import operations
 from services.programs.admission import Inadmissible, inspect
 from services.programs.export import export_program
 from services.programs.metering import _FORMULAS
+from tests import hostile
 
 N = 16
 MATRIX = jax.ShapeDtypeStruct((N, N), jnp.float32)
@@ -205,3 +206,95 @@ def test_reductions_and_scatters_apply_their_function_to_every_element():
     rows = np.array([1, 2, 3])
     found = meter(lambda x, y: x.at[rows].add(y), shape(50), shape(3)).flops
     assert 3 <= found <= 20
+
+
+BIG = 1 << 20
+ROUNDS = 100
+
+
+def swapped(i, pair):
+    return pair[1], pair[0]
+
+
+def swapped_after_writing(i, pair):
+    return pair[1].at[i].set(1), pair[0].at[i].set(2)
+
+
+def one_of_both(i, pair):
+    return jax.lax.cond(pair[0][i] > 0, lambda: pair, lambda: (pair[1], pair[0]))
+
+
+def twice_the_same(i, pair):
+    return pair[0].at[i].set(1), pair[0]
+
+
+def seen_otherwise(i, pair):
+    bits = jax.lax.bitcast_convert_type(pair[0], jnp.uint8)
+    return pair[0].at[i].set(bits[i, 0].astype(jnp.float32)), pair[1]
+
+
+def scattered_while_needed(i, pair):
+    both = jnp.array([1, 2]) + i
+    return pair[0].at[both].set(1), pair[1].at[i].set(pair[0].at[both].set(3)[i])
+
+
+FORCED = [swapped, swapped_after_writing, one_of_both, twice_the_same, seen_otherwise, scattered_while_needed]
+
+
+def in_rounds(body, rounds=ROUNDS):
+    def run(x):
+        return jax.lax.fori_loop(0, rounds, body, (x, x + 1))
+
+    return meter(run, shape(BIG)).bytes_moved
+
+
+@pytest.mark.parametrize("body", FORCED)
+def test_round_that_forces_a_copy_of_a_whole_array_counts_it(body):
+    assert in_rounds(body) - in_rounds(body, 1) >= (ROUNDS - 1) * 2 * 4 * BIG
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda i, pair: (pair[0].at[i].set(pair[0][i] + pair[1][i]), pair[1]),
+        lambda i, pair: (pair[0].at[i].set(1).at[i + 1].set(2), pair[1].at[i].set(3)),
+        lambda i, pair: (jax.jit(lambda a: a.at[i].set(1))(pair[0]), pair[1]),
+        lambda i, pair: (jax.lax.fori_loop(0, 9, lambda j, a: a.at[i + j].set(a[j]), pair[0]), pair[1]),
+    ],
+)
+def test_array_that_is_written_in_place_counts_what_is_written(body):
+    assert in_rounds(body) - in_rounds(body, 1) < 2 * 4 * BIG
+
+
+@pytest.mark.parametrize("name", ["erf", "top_k"])
+def test_composite_is_counted_by_its_name_where_its_text_says_less(name):
+    """XLA puts the decomposition of these aside and computes what the name says."""
+    several, results = ("%y, %i", "(tensor<8xf32>, tensor<8xi32>)") if name == "top_k" else ("%y", "tensor<8xf32>")
+    more = "%z = stablehlo.constant dense<0> : tensor<8xi32>" if name == "top_k" else ""
+    returned = "%a, %z : tensor<8xf32>, tensor<8xi32>" if name == "top_k" else "%a : tensor<8xf32>"
+    found = inspect(
+        hostile.with_text(
+            f'{several} = stablehlo.composite "chlo.{name}" %x {{composite_attributes = {{k = 8 : i64}}, '
+            f"decomposition = @d, version = 1 : i32}} : (tensor<8xf32>) -> {results} return %y : tensor<8xf32>",
+            functions=f"func.func private @d(%a: tensor<8xf32>) -> {results} {{ {more} return {returned} }}",
+        )
+    ).meter
+    assert found.flops >= (8 * 3 if name == "top_k" else 32 * 8)
+    assert found.bytes_moved >= 2 * 4 * 8
+
+
+def test_products_of_groups_are_counted_where_the_text_says_less():
+    rows, inner, columns, groups = 6, 4, 8, 3
+    left, right = f"tensor<{rows}x{inner}xf32>", f"tensor<{groups}x{inner}x{columns}xf32>"
+    sizes, out = f"tensor<{groups}xi32>", f"tensor<{rows}x{columns}xf32>"
+    found = inspect(
+        hostile.with_text(
+            f"%l = stablehlo.constant dense<1.0> : {left} %r = stablehlo.constant dense<1.0> : {right} "
+            f"%s = stablehlo.constant dense<2> : {sizes} "
+            f'%y = stablehlo.composite "chlo.ragged_dot" %l, %r, %s {{decomposition = @d, version = 1 : i32}} : '
+            f"({left}, {right}, {sizes}) -> {out} return %x : tensor<8xf32>",
+            functions=f"func.func private @d(%l: {left}, %r: {right}, %s: {sizes}) -> {out} "
+            f"{{ %z = stablehlo.constant dense<0.0> : {out} return %z : {out} }}",
+        )
+    ).meter
+    assert found.flops >= 2 * rows * inner * columns * groups

@@ -119,6 +119,36 @@ def test_same_work_of_the_same_client_is_answered_from_the_log_for_a_tenth() -> 
     assert [e.amount_msat for e in events if isinstance(e, EscrowReserved | FeeCharged)] == [10, 10]
 
 
+def test_earlier_results_cost_a_tenth_of_what_they_cost_then_whatever_is_offered_now() -> None:
+    market = settled(a_market(), price_msat=100)
+    events = market.send(CLIENT, a_job(price_msat=5_000, reuse=True))
+    assert [e.amount_msat for e in events if isinstance(e, EscrowReserved)] == [10]
+
+
+def test_work_runs_again_when_that_costs_less_than_its_earlier_results() -> None:
+    settled(a_market(), price_msat=1_000).when(CLIENT, a_job(price_msat=100, reuse=True)).then(
+        JobPosted, EscrowReserved
+    )
+
+
+def test_budget_is_held_against_what_the_results_cost() -> None:
+    market = settled(a_market(), price_msat=100)
+    market.when(CLIENT, a_job(price_msat=100, reuse=True, budget_msat=9)).refused(errors.OverBudget)
+    market.when(CLIENT, a_job(price_msat=100, reuse=True, budget_msat=10)).then(
+        JobPosted, JobReused, EscrowReserved, JobCompleted, FeeCharged
+    )
+
+
+def test_replicas_are_compared_on_one_kind_of_device() -> None:
+    a_market().when(CLIENT, a_job(platforms=("cpu", "cuda"), replicas=2)).refused(errors.BadTerms)
+
+
+def test_program_whose_address_begins_like_another_is_refused() -> None:
+    market = a_market()
+    market.send(OPERATOR, admission("sha256:" + "a" * 64))
+    market.when(OPERATOR, admission("sha256:" + "a" * 24 + "b" * 40)).refused(errors.AlreadySettled)
+
+
 def test_same_work_runs_again_when_the_client_does_not_want_it_reused() -> None:
     settled(a_market()).when(CLIENT, a_job(reuse=False)).then(JobPosted, EscrowReserved)
 

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from domain.meter import Meter
+from domain.money import MSAT_MAX
 from domain.orders import price_msat
-from domain.quote import Needs, Offer, quote
+from domain.quote import Needs, Offer, from_earlier, quote
+from tests.spec import a_market
 
 #: 2 x 10^12 operations (a tenth of them as transcendentals), 5 GB moved, 300 MB at a time.
 WORK = Meter(1_000_000_000_000, 100_000_000_000, 5_000_000_000, 300 << 20, 1 << 20, 1 << 20)
@@ -47,6 +49,18 @@ def test_quote_adds_up_and_lets_one_worker_to_spare_take_the_job() -> None:
     assert found.total_msat == found.compute_msat + found.checking_msat + found.fees_msat == 2_424
 
 
+def test_one_high_ask_does_not_set_the_price_of_all() -> None:
+    offers = [offer("a"), offer("b", price_msat=150), offer("greedy", price_msat=10**15)]
+    found = quote(WORK, offers, needs(), fee_ppm=0)
+    assert (found.price_msat, found.eligible) == (150, 2)
+
+
+def test_ask_that_nobody_can_pay_is_no_offer() -> None:
+    found = quote(WORK, [offer("a", price_msat=MSAT_MAX, tflop_msat=MSAT_MAX)], needs(replicas=1), fee_ppm=0)
+    assert (found.possible, found.total_msat) == (False, 0)
+    assert [r.hindrance for r in found.reasons] == ["price"]
+
+
 def test_quote_with_nobody_to_spare_asks_the_price_of_the_last_one_needed() -> None:
     found = quote(WORK, [offer("a"), offer("b", price_msat=250)], needs(), fee_ppm=0)
     assert (found.price_msat, found.eligible, found.possible) == (250, 2, True)
@@ -85,6 +99,32 @@ def test_job_that_nobody_can_run_says_why_with_counts_and_the_nearest_that_would
     rich = [offer(o.worker, price_msat=900, stake_msat=10) for o in offers]
     dear = quote(WORK, rich, needs(stake_msat=10, price_msat=500), fee_ppm=0)
     assert [str(r) for r in dear.reasons] == ["6 workers ask more; the cheapest 900 msat a task"]
+
+
+def test_quote_for_work_that_was_verified_before_names_the_job_and_a_tenth_of_its_cost() -> None:
+    market = a_market().with_job(price_msat=1_000, tasks=4)
+    original = market.world.jobs[market.job].terms
+    found = from_earlier(quote(WORK, [offer("a", price_msat=900)], needs(replicas=1), fee_ppm=0), original)
+    assert (found.original, found.due_msat, found.total_msat) == (market.job, 400, 3_600)
+
+
+def test_quote_for_work_that_was_verified_before_needs_no_worker() -> None:
+    market = a_market().with_job(price_msat=1_000, tasks=4)
+    found = from_earlier(quote(WORK, [], needs(), fee_ppm=0), market.world.jobs[market.job].terms)
+    assert (found.possible, found.price_msat, found.due_msat) == (True, 1_000, 400)
+
+
+def test_quote_prefers_a_new_run_where_that_costs_less() -> None:
+    market = a_market().with_job(price_msat=1_000, tasks=4)
+    found = from_earlier(
+        quote(WORK, [offer("a", price_msat=50)], needs(replicas=1), fee_ppm=0), market.world.jobs[market.job].terms
+    )
+    assert (found.original, found.due_msat) == ("", 200)
+
+
+def test_price_of_the_client_s_own_is_what_is_quoted() -> None:
+    found = quote(WORK, [offer("a"), offer("b", price_msat=300)], needs(replicas=1, price_msat=250), fee_ppm=0)
+    assert (found.price_msat, found.eligible, found.total_msat) == (250, 1, 1_000)
 
 
 def test_market_without_workers_gives_no_price_and_no_reason() -> None:

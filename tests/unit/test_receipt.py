@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from domain.blobs import blob_ref
-from domain.events import JobReused, ResultCommitted
+from domain.events import FeeSet, JobCancelled, JobReused, ResultCommitted
+from domain.ids import Kind, stream_of
 from services.ledger import codec
 from services.ledger.root import sign_root
 from services.ports import Stored
@@ -226,6 +227,20 @@ async def test_receipt_that_leaves_an_event_out_is_caught(receipt: Receipt) -> N
         nodes = tuple(source.tree.cover(positions, receipt.root.size))
         changed = replace(receipt, events=tuple(kept), nodes=nodes)
         assert broken(changed) in ("order", "story", "money"), left_out.name
+
+
+@pytest.mark.parametrize("kind", [Kind.job, Kind.task, Kind.stake, Kind.escrow, Kind.program])
+@pytest.mark.parametrize("stray", [FeeSet(1), JobCancelled("z" * 24)])
+async def test_event_in_a_stream_of_no_sense_is_caught(receipt: Receipt, kind: Kind, stray: FeeSet) -> None:
+    """The market signs it, so nothing but the event itself is wrong."""
+    last = RECORDS[-1]
+    place = {"position": last.position + 1, "stream": stream_of(kind, "0" * 24), "version": 1}
+    added = last._replace(**place, name=codec.NAMES[type(stray)], data=codec.encode(stray))
+    source = MemorySource([*RECORDS, added])
+    events = (*receipt.events, form.logged(added))
+    nodes = tuple(source.tree.cover([event.position - 1 for event in events], added.position))
+    changed = replace(receipt, events=events, nodes=nodes, root=await source.signed_root())
+    assert broken(changed) == "events"
 
 
 async def test_claims_are_what_the_events_say(receipt: Receipt) -> None:

@@ -11,6 +11,8 @@ from ui.commands.running import CLIENT, As, attached, run, shown
 from ui.format import AsJson, count, parse_duration, parse_msat, print_json, sat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from domain.quote import Quote
     from services.client.session import Session, Work
 
@@ -27,6 +29,7 @@ Tasks = Annotated[int | None, typer.Option(min=1, help="How many; the rows of --
 Replicas = Annotated[int, typer.Option(min=1, max=5, help="Different workers that run each task.")]
 Stake = Annotated[int, typer.Option(parser=parse_msat, metavar="SAT", help="What a worker risks on each task.")]
 Memory = Annotated[int | None, typer.Option(min=64, metavar="MB", help="For one task; what its meter says if absent.")]
+Reuse = Annotated[bool, typer.Option(help="Take results of yours for the same work, verified before, for a tenth.")]
 NO_STAKE: Any = "0"
 
 
@@ -54,6 +57,7 @@ def quote(
     replicas: Replicas = 1,
     stake: Stake = NO_STAKE,
     memory: Memory = None,
+    reuse: Reuse = True,
     as_: As = CLIENT,
     as_json: AsJson = False,
 ) -> None:
@@ -69,9 +73,10 @@ def quote(
     """
     from services.client import bill, quotes
 
-    _arrays(shared)
-    number = _tasks(tasks, mapped, _arrays(mapped))
-    found = run(_quote(_bytes(program), number, replicas, stake, memory, price, as_))
+    shared_bytes, mapped_bytes = _arrays(shared), _arrays(mapped)
+    number = _tasks(tasks, mapped, mapped_bytes)
+    inputs = (shared_bytes, mapped_bytes)
+    found = run(_quote(_bytes(program), inputs, number, replicas, stake, memory, price, as_, reuse=reuse))
     if as_json:
         print_json({"possible": found.possible, "quote": found})
     else:
@@ -80,7 +85,7 @@ def quote(
                 found,
                 function=program.name,
                 budget_msat=None,
-                timeout_s=quotes.timeout_s(found.task_s),
+                timeout_s=quotes.timeout_s(found.slowest_s),
                 memory_mb=memory or quotes.memory_mb(found.meter),
             )
         )
@@ -107,9 +112,7 @@ def post(
     budget: Annotated[
         int | None, typer.Option(parser=parse_msat, metavar="SAT", help="The most that all of it may cost.")
     ] = None,
-    reuse: Annotated[
-        bool, typer.Option(help="Take results of yours for the same work, verified before, for a tenth.")
-    ] = True,
+    reuse: Reuse = True,
     as_: As = CLIENT,
     as_json: AsJson = False,
 ) -> None:
@@ -134,7 +137,8 @@ def post(
     mapped_bytes = _arrays(mapped)
     content, number = _bytes(program), _tasks(tasks, mapped, mapped_bytes)
     shared_bytes = _arrays(shared)
-    quoted = run(_quote(content, number, replicas, stake, memory, price, as_))
+    inputs = (shared_bytes, mapped_bytes)
+    quoted = run(_quote(content, inputs, number, replicas, stake, memory, price, as_, reuse=reuse))
     if price is None and not quoted.possible:
         raise NobodyEligible(quoted.reasons, quoted.eligible, quoted.replicas)
     work = Work(
@@ -145,7 +149,7 @@ def post(
         price_msat=price or quoted.price_msat,
         stake_msat=stake,
         replicas=replicas,
-        timeout_s=int(timeout.total_seconds()) if timeout else quotes.timeout_s(quoted.task_s),
+        timeout_s=int(timeout.total_seconds()) if timeout is not None else quotes.timeout_s(quoted.slowest_s),
         memory_mb=memory or quotes.memory_mb(quoted.meter),
         deadline=deadline,
         budget_msat=budget,
@@ -204,7 +208,16 @@ def _tasks(tasks: int | None, file: Path | None, mapped: bytes | None) -> int:
 
 
 async def _quote(
-    program: bytes, tasks: int, replicas: int, stake_msat: int, memory_mb: int | None, price_msat: int | None, name: str
+    program: bytes,
+    inputs: "Sequence[bytes | None]",
+    tasks: int,
+    replicas: int,
+    stake_msat: int,
+    memory_mb: int | None,
+    price_msat: int | None,
+    name: str,
+    *,
+    reuse: bool,
 ) -> "Quote":
     """A quote for the program as it would be posted."""
     from domain.quote import Needs
@@ -218,7 +231,8 @@ async def _quote(
         found = await client.inspect(program)
         memory = memory_mb or quotes.memory_mb(found.meter)
         needs = Needs(tasks, replicas, ("cpu",), memory, stake_msat, price_msat)
-        return await quotes.quote_now(reader, found.meter, needs)
+        wanted = quotes.wanted(client.key, found.identity, inputs, tasks, needs.platforms) if reuse else None
+        return await quotes.quote_now(reader, found.meter, needs, wanted)
 
 
 async def _post(work: "Work", name: str) -> tuple[str, int, int]:

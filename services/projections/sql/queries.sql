@@ -6,6 +6,11 @@ SELECT * FROM read.jobs WHERE $2::text IS NULL OR state = $2 ORDER BY posted_at 
 -- name: jobs_starting
 SELECT * FROM read.jobs WHERE job >= $1 AND starts_with(job, $1) ORDER BY job LIMIT 2
 
+-- name: jobs_verified
+SELECT * FROM read.jobs
+ WHERE client = $1 AND work_key = $2 AND state = 'completed' AND failed = 0 AND original IS NULL AND replicas >= $3
+ ORDER BY replicas DESC, completed_at DESC LIMIT 1
+
 -- name: tasks
 SELECT * FROM read.tasks WHERE job = $1 ORDER BY task, replica LIMIT $2
 
