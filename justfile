@@ -31,9 +31,10 @@ schemas *arguments:
 demo *arguments:
     pasar demo {{ arguments }}
 
-# The notebooks, each on a market of its own.
+# The notebooks, run and rendered into build/notebooks; a market of their own is made for them.
 notebooks:
-    uv run --group notebooks python -m pytest -q tests/e2e/test_notebooks.py
+    python -m pytest -q tests/notebooks
+    jupyter nbconvert --to html build/notebooks/*.ipynb
 
 # Every benchmark beside its peers and raw limits; writes build/bench.json (several minutes).
 bench *arguments:

@@ -55,7 +55,7 @@ print(y, "here:", score(w, x))
 # %%
 xs = jax.random.normal(jax.random.key(2), (16, 64))
 scores = score.map(w, xs)
-for task in pasar.as_completed(scores):
+for task in pasar.as_completed(scores, progress=False):  # its card shows how far it is
     task.result()
 scores
 

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from domain.events import AnyEvent
+from domain.ids import kind_of
 from services.client.background import Background, arrival
 from services.client.session import read
 from services.ledger.codec import decode_meta
@@ -23,12 +24,14 @@ class Recorded(Struct, frozen=True):
     """An event and its place in the log.
 
     Attributes:
+        kind: What it tells of, as the subject says: ``job``, ``task``, ``escrow`` ...; see ``domain.ids.Kind``.
         type: Its name and version, as ``JobPosted.v1``.
         actor: Key of the party whose command it follows from.
         data: The event itself.
     """
 
     position: int
+    kind: str
     type: str
     at: datetime
     actor: str
@@ -38,7 +41,7 @@ class Recorded(Struct, frozen=True):
 def recorded(stored: Stored) -> Recorded:
     """The event as a reader sees it."""
     actor = decode_meta(stored.meta, position=stored.position).actor
-    return Recorded(stored.position, stored.name, stored.recorded_at, actor, read(stored))
+    return Recorded(stored.position, kind_of(stored.stream).name, stored.name, stored.recorded_at, actor, read(stored))
 
 
 class Events:

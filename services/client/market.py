@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
+from domain.blobs import BlobRef
 from domain.errors import Refused
 from domain.events import Platform
 from domain.ids import job_id
@@ -33,6 +34,7 @@ from services.client.past import Past
 from services.client.receipt import JobReceipt
 from services.client.session import follow
 from services.client.words import count, sat
+from services.config import Settings
 from services.keys import market_key
 from services.ledger.errors import LogLost
 from services.projections import queries
@@ -101,6 +103,11 @@ class Market(Shown):
     def key(self) -> str:
         """The public key that acts here."""
         return self._desk.session.key
+
+    @property
+    def settings(self) -> Settings:
+        """Where the market is: its addresses and its home on this machine."""
+        return self._place.settings
 
     @property
     def balance(self) -> Amount:
@@ -208,6 +215,15 @@ class Market(Shown):
             upto=upto,
             limit=limit,
         )
+
+    def content(self, of: BlobRef | str) -> bytes:
+        """What an event refers to, or the stored bytes at an address; checked against the one or the other.
+
+        Raises:
+            BlobMissing: Nobody holds it.
+            Corrupt: It is not what the event is bound to.
+        """
+        return self._do(self._desk.session.fetch(of) if isinstance(of, str) else self._desk.session.opener.open(of))
 
     def replay(self, upto: int | None = None, *, at: datetime | None = None) -> Past:
         """The market as it was after the event at ``upto``, or at a time; as it is now if neither is given.

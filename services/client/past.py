@@ -6,7 +6,9 @@ from datetime import datetime
 
 from domain.errors import UnknownJob
 from domain.escrow import Escrow
+from domain.events import ProgramAdmitted
 from domain.job import Job
+from domain.stake import Stake
 from domain.worker import Worker
 from services.client.cards import Card, Shown
 from services.client.words import count
@@ -24,7 +26,8 @@ class Past(Shown):
     Attributes:
         position: Of the last event that has happened. at: When that was; absent before the first one.
         root: The log's Merkle root there, 64 hex digits: who has the same root has the same history.
-        jobs, workers, escrows: By id or key, in the states of the market's rules.
+        jobs, workers, escrows, stakes: By id or key, in the states of the market's rules.
+        programs: What was admitted, by address.
     """
 
     def __init__(self, replayed: Replayed) -> None:
@@ -35,6 +38,8 @@ class Past(Shown):
         self.jobs: Mapping[str, Job] = world.jobs
         self.workers: Mapping[str, Worker] = world.workers
         self.escrows: Mapping[str, Escrow] = world.escrows
+        self.stakes: Mapping[str, Stake] = world.stakes
+        self.programs: Mapping[str, ProgramAdmitted] = world.programs
 
     def job(self, id_: str) -> Job:
         """The job whose id begins so.

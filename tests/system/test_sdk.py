@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from msgspec import structs
 
 import pasar
+from domain.errors import Corrupt
+from services import arrays
 from tests.system.embedded import wait_until
 from tests.system.market import processes_of
 
@@ -291,6 +294,24 @@ async def test_history_is_read_and_followed(m: pasar.Market, score: pasar.Functi
         m.replay().job("")
     with pytest.raises(ValueError, match="not both"):
         m.replay(upto=3, at=all_[-1].at)
+
+
+def test_content_is_opened_by_reference_and_by_address(m: pasar.Market, score: pasar.Function[..., Any]) -> None:
+    job = score.submit(weights(14), inputs(14))
+    here = job.result(30)
+    told = {event.type: event for event in job.events()}
+    ref = told["ResultSubmitted.v1"].data.result  # type: ignore[union-attr]
+    packed = m.content(ref)
+    assert packed == m.content(ref.address)[ref.offset : ref.offset + ref.size]
+    assert [float(array) for array in arrays.unpack(packed).values()] == [float(here)]
+    with pytest.raises(Corrupt):
+        m.content(structs.replace(ref, commitment="0" * 64))
+    assert (told["JobPosted.v1"].kind, told["EscrowReleased.v1"].kind) == ("job", "escrow")
+    past = m.replay()
+    assert past.programs.keys() >= {told["JobPosted.v1"].data.program.address}  # type: ignore[union-attr]
+    assert {key: stake.held_msat for key, stake in past.stakes.items()} == {
+        worker.worker: worker.stake_msat for worker in m.workers()
+    }
 
 
 def test_receipt_is_checked_alone(score: pasar.Function[..., Any], tmp_path: Path) -> None:
