@@ -109,22 +109,18 @@ def _in_process(case: Case, turns: int) -> float:
 
 def table(found: dict[str, Any]) -> list[str]:
     """The figures as lines of text."""
-    systems = ("market", "in_process", "dask", "ray")
+    systems, peers = ("market", "in_process", "dask", "ray"), ("in_process", "dask", "ray")
     lines = [
-        f"{'':16}" + "".join(f"{system + ' s':>13}" for system in systems) + "   overhead ms a task: market  dask   ray"
-        "   market over: in process  dask   ray"
+        f"{'':16}{'seconds':>44}{'overhead, ms a task':>44}{'market over':>33}",
+        f"{'':16}" + "".join(f"{name:>11}" for name in (*systems, *systems, *peers)),
     ]
     for case in CASES:
         row, label = found["overhead"][case.name], f"{case.compute_ms} ms x {case.tasks}"
         if "left_out" in row:
             lines.append(f"{label:16}   left out: {row['left_out']} of compute on {WORKERS} workers")
             continue
-        seconds = "".join(f"{row[f'{system}_s']:13.3f}" for system in systems)
-        over = "".join(
-            f"{row[f'{system}_overhead_ms']:{width}.2f}" for system, width in (("market", 29), ("dask", 7), ("ray", 6))
-        )
-        ratio = "".join(
-            f"{row[f'market_over_{peer}']:{width}.2f}" for peer, width in (("in_process", 25), ("dask", 6), ("ray", 6))
-        )
-        lines.append(f"{label:16}{seconds}{over}{ratio}")
+        values = [row[f"{system}_s"] for system in systems]
+        values += [row[f"{system}_overhead_ms"] for system in systems]
+        values += [row[f"market_over_{peer}"] for peer in peers]
+        lines.append(f"{label:16}" + "".join(f"{value:11.3f}" if value < 100 else f"{value:11.1f}" for value in values))
     return lines
