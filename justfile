@@ -35,7 +35,7 @@ demo *arguments:
 notebooks:
     uv run --group notebooks python -m pytest -q tests/e2e/test_notebooks.py
 
-# Every benchmark beside its peers and raw limits; writes build/bench.json (several minutes).
+# Every benchmark beside its peers and raw limits, or some by name (`just bench latency moving overhead`); writes build/bench.json (several minutes).
 bench *arguments:
     uv run --group bench python -W ignore -m tests.benchmarks {{ arguments }}
 
