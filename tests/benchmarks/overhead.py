@@ -3,9 +3,9 @@
     just bench overhead
 
 The clock runs from the client's arrays, before the job is posted, until it holds every verified result and the job is
-completed. ``overhead`` is what a task takes above its share of the compute on two cores. ``overhead_machine_drift`` is how fast
-the machine was at the end over how fast at the start, when the tasks were given their length: far from 1, others were
-at work meanwhile, and no figure holds.
+completed. ``overhead`` is what a task takes above its share of the compute on two cores. ``overhead_machine_drift`` is
+how fast the machine was at the end over how fast at the start, when the tasks were given their length: far from 1,
+others were at work meanwhile, and no figure holds.
 """
 
 import asyncio
