@@ -1,6 +1,8 @@
 """The market in a notebook: ``import pasar``, then ``m = pasar.connect()``."""
 
+from services.client.background import Closed as Closed
 from services.client.bill import Quote as Quote
+from services.client.errors import ConnectionLost as ConnectionLost
 from services.client.errors import EscrowTooSmall as EscrowTooSmall
 from services.client.errors import Inadmissible as Inadmissible
 from services.client.errors import JobFailed as JobFailed
@@ -12,6 +14,7 @@ from services.client.errors import Refused as Refused
 from services.client.errors import RefusedByMarket as RefusedByMarket
 from services.client.errors import ResultLost as ResultLost
 from services.client.errors import ResultRejected as ResultRejected
+from services.client.errors import ResultUnfit as ResultUnfit
 from services.client.functions import Function as Function
 from services.client.gathering import as_completed as as_completed
 from services.client.gathering import gather as gather

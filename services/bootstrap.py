@@ -29,7 +29,7 @@ from services.bus.roots import ask_root
 from services.bus.status import serve_status
 from services.config import Settings
 from services.inspector.agent import Inspector
-from services.keys import Party, party
+from services.keys import MARKET, Party, market_key, party
 from services.ledger.log import Log
 from services.ledger.reader import LogReader
 from services.ledger.root import SignedRoot
@@ -44,11 +44,14 @@ from services.stack.permissions import inbox
 from services.stack.ready import announce_ready
 from services.worker import device
 from services.worker.agent import Agent
+from services.worker.backlog import Sealed
 from services.worker.executor import Executor
 from services.worker.options import WorkerOptions
 
 #: What a worker keeps in memory of the inputs of its jobs: the largest blob and a few small ones.
 INPUT_BYTES_KEPT = BLOB_BYTES_MAX + (64 << 20)
+#: Strangers' programs that one process of the inspector reads.
+INSPECTIONS = 32
 
 log = structlog.get_logger()
 
@@ -58,8 +61,12 @@ class RunsAlready(Refused):
 
 
 def operator(settings: Settings) -> str:
-    """The market's own key: what commands are signed for."""
-    return party(settings, "market").key
+    """The market's public key.
+
+    Raises:
+        MarketUnknown: It is not known here.
+    """
+    return market_key(settings)
 
 
 def wires(settings: Settings, role: str, name: str) -> Callable[[], Awaitable[wire.Wire]]:
@@ -104,9 +111,9 @@ async def signed_root(settings: Settings, *, covers: int = 0) -> SignedRoot:
 async def run_market(settings: Settings, name: str) -> None:
     """Commands in, facts into the log."""
     assert settings.database_url is not None
-    database_url, clock = settings.database_url, SystemClock()
+    database_url, clock, own = settings.database_url, SystemClock(), party(settings, MARKET)
     roles = {role: party(settings, role).key for role in ("referee", "settlement", "inspector")}
-    roles["clock"] = operator(settings)
+    roles["clock"] = own.key
 
     async def open_log(on_commit: Callable[[int, list[Record]], None]) -> Log:
         return await Log.open(database_url, clock=clock, exclusive=True, on_commit=on_commit)
@@ -116,7 +123,7 @@ async def run_market(settings: Settings, name: str) -> None:
         keeper = Keeper(blobs)
         connecting = wires(settings, "market", name)
         market = Market(
-            party(settings, "market"),
+            own,
             roles,
             settings.fee_ppm,
             open_log,
@@ -189,7 +196,9 @@ async def run_inspector(settings: Settings, name: str) -> None:
         commander(settings, party(settings, "inspector"), role="inspector") as market,
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
-        inspector = Inspector(client, market, blobs, lambda: Executor(_folder(home / "sandbox")))
+        inspector = Inspector(
+            client, market, blobs, lambda: Executor(_folder(home / "sandbox"), inspections=INSPECTIONS)
+        )
         await serve_status(client, "inspector", name, inspector.status)
         await inspector.serve()
         announce_ready()
@@ -241,6 +250,7 @@ async def _run_worker(
             executor,
             blobs,
             PlainOpener(blobs, INPUT_BYTES_KEPT),
+            Sealed(home / "sealed"),
             slots=options.slots,
             lanes=options.lanes,
             substitutes=substitutes,

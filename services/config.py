@@ -3,6 +3,7 @@
 PASAR_HOME          directory of the embedded stack: data, keys, logs, sockets (default: ~/.local/share/pasar)
 PASAR_DATABASE_URL  an external PostgreSQL instead of the embedded one
 PASAR_NATS_URL      an external nats-server instead of the embedded one
+PASAR_MARKET_KEY    public key of the external market, which no client or worker can make up
 PASAR_FEE_PPM       the market's share of each price, in parts per million (default: 10000, which is 1 %)
 """
 
@@ -28,11 +29,13 @@ class BadSetting(Refused):
 class Settings(Struct, frozen=True, kw_only=True):
     """Attributes:
     database_url, nats_url: Where the stack is reached; absent until the embedded one has started.
+    market_key: Of the market that is reached there; absent where it is this machine's own.
     """
 
     home: Path
     database_url: str | None = None
     nats_url: str | None = None
+    market_key: str | None = None
     fee_ppm: int = FEE_PPM
 
     @property
@@ -52,6 +55,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         home=Path(environ.get("PASAR_HOME", "") or default).expanduser().absolute(),
         database_url=environ.get("PASAR_DATABASE_URL") or None,
         nats_url=environ.get("PASAR_NATS_URL") or None,
+        market_key=environ.get("PASAR_MARKET_KEY") or None,
         fee_ppm=_fee_ppm(environ.get("PASAR_FEE_PPM", "")),
     )
 

@@ -18,6 +18,8 @@ from nacl.signing import SigningKey
 from domain.errors import Refused
 from services.config import Settings
 
+#: The party that is the market itself.
+MARKET: Final = "market"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -27,6 +29,12 @@ class BadKey(Refused):
 
 class BadName(Refused):
     template: ClassVar[str] = "{name!r} cannot name a party; use small letters, digits, dots and dashes"
+
+
+class MarketUnknown(Refused):
+    template: ClassVar[str] = (
+        "the market's public key is not known on this machine; set PASAR_MARKET_KEY to it, its operator tells it"
+    )
 
 
 class KeyExposed(Refused):
@@ -84,6 +92,21 @@ def party(settings: Settings, name: str) -> Party:
         return Party(name, path.read_text().strip())
     except (nkeys.ErrInvalidSeed, nkeys.ErrInvalidPrefixByte, ValueError):
         raise KeyUnreadable(path=path) from None  # the driver's error may quote the seed
+
+
+def market_key(settings: Settings) -> str:
+    """The public key of the market: what commands are signed for and receipts are signed with. It is never made here.
+
+    Raises:
+        MarketUnknown: No setting names it, and no market was ever started on this machine.
+        BadKey: The setting holds no key.
+    """
+    if settings.market_key is not None:
+        verify_key(settings.market_key)
+        return settings.market_key
+    if not (settings.keys / f"{MARKET}.seed").exists():
+        raise MarketUnknown
+    return party(settings, MARKET).key
 
 
 def _create(path: Path) -> None:

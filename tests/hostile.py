@@ -159,6 +159,105 @@ def patient_kernel() -> bytes:
     )
 
 
+def _rewritten(function: Callable[..., object], *changes: tuple[str, str]) -> bytes:
+    """What jax writes for a function of 8 numbers, with its text changed."""
+    blob = _exported(function)
+    exported = jax.export.deserialize(bytearray(blob))
+    text = str(exported.mlir_module())
+    for old, new in changes:
+        assert old in text, f"jax writes no {old}"
+        text = text.replace(old, new, 1)
+    return with_module(text)
+
+
+def _slim(x: jax.Array) -> jax.Array:
+    left, values, right = jnp.linalg.svd(jnp.outer(jnp.tile(x, 32), x), full_matrices=False)
+    return values + left.sum() + right.sum()
+
+
+_SLIM: Final = "{mhlo.backend_config = {mode = 83 : ui8},"
+_ALIAS: Final = "operand_index = 0, operand_tuple_indices = []>]"
+
+
+def two_sources_of_settings() -> bytes:
+    """Read one way it fills 256 x 8 numbers; XLA obeys the other, by which LAPACK writes 256 x 256."""
+    other = "{api_version = 4 : i32, backend_config = {mode = 65 : ui8}, mhlo.backend_config = {mode = 83 : ui8},"
+    return _rewritten(_slim, (_SLIM, other))
+
+
+def settings_of_another_form() -> bytes:
+    return _rewritten(_slim, (_SLIM, "{api_version = 4 : i32, backend_config = {mode = 65 : ui8},"))
+
+
+def settings_of_the_older_form() -> bytes:
+    """As text, which was once how kernels were told."""
+    return _rewritten(_slim, (_SLIM, '{backend_config = "mode = 65", mhlo.backend_config = {mode = 83 : ui8},'))
+
+
+def call_of_another_version() -> bytes:
+    return _rewritten(_slim, (_SLIM, "{api_version = 2 : i32, mhlo.backend_config = {mode = 83 : ui8},"))
+
+
+def wide_setting() -> bytes:
+    return _rewritten(_slim, ("mode = 83 : ui8", "mode = 83 : i64"))
+
+
+def overflowing_setting() -> bytes:
+    """65 in the byte that a kernel might take of it."""
+    return _rewritten(_slim, ("mode = 83 : ui8", "mode = 321 : i64"))
+
+
+def unknown_setting() -> bytes:
+    return _rewritten(_slim, ("mode = 83 : ui8", "mode = 83 : ui8, moder = 65 : ui8"))
+
+
+def missing_setting() -> bytes:
+    return _rewritten(_slim, ("mode = 83 : ui8", ""))
+
+
+def matrix_by_rows() -> bytes:
+    return _rewritten(_slim, ("dense<[0, 1]> : tensor<2xindex>]", "dense<[1, 0]> : tensor<2xindex>]"))
+
+
+def another_alias() -> bytes:
+    """The memory of the operand handed out as a second result."""
+    second = "#stablehlo.output_operand_alias<output_tuple_indices = [2], " + _ALIAS
+    return _rewritten(_slim, (_ALIAS, _ALIAS.removesuffix("]") + ", " + second))
+
+
+def other_batch() -> bytes:
+    return _rewritten(_slim, ('num_batch_dims = "0"', 'num_batch_dims = "1"'))
+
+
+def call_with_junk() -> bytes:
+    return _rewritten(_slim, (_SLIM, '{junk = "x", mhlo.backend_config = {mode = 83 : ui8},'))
+
+
+def addition_with_junk() -> bytes:
+    return with_text(f'%y = stablehlo.add %x, %x {{junk = "x"}} : {_VECTOR} return %y : {_VECTOR}')
+
+
+def addition_with_settings() -> bytes:
+    """An attribute that means something elsewhere."""
+    return with_text(
+        f'%y = stablehlo.add %x, %x {{backend_config = "x", api_version = 4 : i32}} : {_VECTOR} return %y : {_VECTOR}'
+    )
+
+
+def composite_that_keeps_more() -> bytes:
+    """XLA looks at the attribute, and not at what the composite stands for."""
+    return _rewritten(lambda x: jax.lax.top_k(x, 3)[0].sum() + x, ("k = 3 : i64", "k = 7 : i64"))
+
+
+def composite_that_crashes() -> bytes:
+    """XLA itself dies of it with a segmentation fault, wherever it is compiled uninspected."""
+    return _rewritten(lambda x: jax.lax.top_k(x, 3)[0].sum() + x, ("k = 3 : i64", 'k = "x"'))
+
+
+def composite_with_junk() -> bytes:
+    return _rewritten(lambda x: jax.lax.top_k(x, 3)[0].sum() + x, ("k = 3 : i64", "j = 3 : i64, k = 3 : i64"))
+
+
 def endless_loop() -> bytes:
     return _exported(lambda x: jax.lax.while_loop(lambda y: y.sum() < 1, lambda y: y * 1.5, x))
 
@@ -451,6 +550,23 @@ REFUSED: Final[dict[Callable[[], bytes], str]] = {
     overflowing_kernel: "custom_call",
     crashing_kernel: "custom_call",
     patient_kernel: "custom_call",
+    two_sources_of_settings: "custom_call",
+    settings_of_another_form: "custom_call",
+    settings_of_the_older_form: "custom_call",
+    call_of_another_version: "custom_call",
+    wide_setting: "custom_call",
+    overflowing_setting: "custom_call",
+    unknown_setting: "custom_call",
+    missing_setting: "custom_call",
+    matrix_by_rows: "custom_call",
+    another_alias: "custom_call",
+    other_batch: "custom_call",
+    call_with_junk: "operation",
+    addition_with_junk: "operation",
+    addition_with_settings: "operation",
+    composite_that_keeps_more: "composite",
+    composite_that_crashes: "composite",
+    composite_with_junk: "operation",
     all_reduce: "collective",
     outfeed: "io",
     rng: "rng",

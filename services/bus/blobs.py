@@ -8,12 +8,12 @@ first.
 import asyncio
 import base64
 import json
-import os
 import secrets
 from collections import OrderedDict, deque
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import nats.errors
 import nats.js.errors
@@ -25,6 +25,7 @@ from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, PubAck
 
 from domain.blobs import BLOB_BYTES_MAX, BlobRef, address_of, commit_to, digest_at, digest_of
 from domain.errors import BlobMissing, Corrupt, Malformed, Unavailable
+from services.aside import aside
 from services.ports import Blobs
 
 BUCKET = "blobs"
@@ -34,6 +35,11 @@ WANT = "pasar.blobs.want"
 CHUNK_BYTES = 512 << 10
 #: The most that the broker holds of them: a flood of blobs must not take the room of the events.
 STORE_BYTES_MAX = 4 << 30
+#: How long it holds one, in seconds. A full bucket refuses every upload, so what nobody renews has to go; who still
+#: holds it puts it back when it is wanted.
+STORE_AGE_MAX_S = 7 * 86400.0
+#: How long a blob counts as uploaded, in seconds.
+KNOWN_S = 86400.0
 #: The longest wait for the next chunk.
 CHUNK_S = 5.0
 CHUNKS_IN_FLIGHT = 8
@@ -47,11 +53,14 @@ log = structlog.get_logger()
 
 
 class Shelf:
-    """Files of a holder, named by address; at most ``bytes_max`` of them, the least used go first."""
+    """Files of a holder, named by address; at most ``bytes_max`` of them, the least used go first.
+
+    Threads may share it: what is large is read and written beside the event loop.
+    """
 
     def __init__(self, directory: Path, bytes_max: int = 1 << 30) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._directory, self._bytes_max = directory, bytes_max
+        self._directory, self._bytes_max, self._lock = directory, bytes_max, Lock()
         files = sorted(directory.glob("sha256:*"), key=lambda file: file.stat().st_mtime)
         self._sizes = OrderedDict((file.name, file.stat().st_size) for file in files)
         self._bytes = sum(self._sizes.values())
@@ -59,46 +68,67 @@ class Shelf:
     def __contains__(self, address: str) -> bool:
         return address in self._sizes
 
+    def size(self, address: str) -> int:
+        """Bytes held at ``address``."""
+        return self._sizes.get(address, 0)
+
     def put(self, address: str, stored: bytes) -> None:
-        if address in self._sizes:
-            self._sizes.move_to_end(address)
+        if self._used(address):
             return
         temporary = self._directory / f".{secrets.token_hex(8)}"
         temporary.write_bytes(stored)
-        temporary.rename(self._directory / address)
-        self._sizes[address] = len(stored)
-        self._bytes += len(stored)
-        while self._bytes > self._bytes_max and len(self._sizes) > 1:
-            oldest, size = self._sizes.popitem(last=False)
-            self._bytes -= size
-            (self._directory / oldest).unlink(missing_ok=True)
+        with self._lock:
+            temporary.rename(self._directory / address)
+            self._forget(address)
+            self._sizes[address] = len(stored)
+            self._bytes += len(stored)
+            while self._bytes > self._bytes_max and len(self._sizes) > 1:
+                oldest = next(iter(self._sizes))
+                self._forget(oldest)
+                (self._directory / oldest).unlink(missing_ok=True)
 
     def get(self, address: str) -> bytes | None:
-        if address not in self._sizes:
+        if not self._used(address):
             return None
         try:
             stored = (self._directory / address).read_bytes()
         except FileNotFoundError:
-            self._bytes -= self._sizes.pop(address)
+            stored = None
+        if stored is None or address_of(stored) != address:
+            with self._lock:
+                self._forget(address)
+                (self._directory / address).unlink(missing_ok=True)
             return None
-        if address_of(stored) != address:
-            self._bytes -= self._sizes.pop(address)
-            os.unlink(self._directory / address)
-            return None
-        self._sizes.move_to_end(address)
         return stored
+
+    def _used(self, address: str) -> bool:
+        """Whether it is held; then it is the last to go."""
+        with self._lock:
+            held = address in self._sizes
+            if held:
+                self._sizes.move_to_end(address)
+            return held
+
+    def _forget(self, address: str) -> None:
+        self._bytes -= self._sizes.pop(address, 0)
 
 
 async def ensure_bucket(client: Client) -> None:
-    """Create the bucket if it is not there."""
+    """Create the bucket if it is not there, and give one that is there the limits of today."""
     config = ObjectStoreConfig(
-        description="Programs, inputs and results, by content", storage=StorageType.FILE, max_bytes=STORE_BYTES_MAX
+        description="Programs, inputs and results, by content",
+        storage=StorageType.FILE,
+        max_bytes=STORE_BYTES_MAX,
+        ttl=STORE_AGE_MAX_S,
     )
+    stream = client.jetstream()
     try:
-        await client.jetstream().create_object_store(BUCKET, config=config)
+        await stream.create_object_store(BUCKET, config=config)
     except nats.js.errors.BadRequestError as error:
-        if error.err_code != 10058:  # the name is in use: it is there
+        if error.err_code != 10058:  # it is there, with other limits
             raise
+        found = (await stream.stream_info(STREAM)).config
+        await stream.update_stream(found.evolve(max_bytes=STORE_BYTES_MAX, max_age=STORE_AGE_MAX_S))
 
 
 class BucketBlobs:
@@ -107,14 +137,13 @@ class BucketBlobs:
     def __init__(self, client: Client, shelf: Shelf | None = None) -> None:
         self._client, self._shelf = client, shelf
         self._fetching: dict[str, asyncio.Task[bytes]] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, float] = {}
 
     async def put(self, stored: bytes) -> str:
         if len(stored) > BLOB_BYTES_MAX:
             raise Malformed(reason=f"a blob has at most {BLOB_BYTES_MAX} bytes, this one {len(stored)}")
-        address = address_of(stored)
-        if self._shelf is not None:
-            self._shelf.put(address, stored)
+        address = await aside(len(stored), address_of, stored)
+        await self._hold(address, stored)
         try:
             await self._upload(address, stored)
         except (nats.errors.Error, TimeoutError) as error:
@@ -122,7 +151,7 @@ class BucketBlobs:
         return address
 
     async def get(self, address: str) -> bytes:
-        held = self._shelf.get(address) if self._shelf is not None else None
+        held = await self._held(address)
         if held is not None:
             return held
         fetching = self._fetching.get(address)
@@ -141,13 +170,21 @@ class BucketBlobs:
         while True:
             stored = await self._download(address)
             if stored is not None:
-                if self._shelf is not None:
-                    self._shelf.put(address, stored)
+                await self._hold(address, stored)
                 return stored
             if asyncio.get_running_loop().time() >= deadline:
                 raise BlobMissing(address=address)
             await self._client.publish(f"{WANT}.{address}")
             await asyncio.sleep(_RETRY_S)
+
+    async def _hold(self, address: str, stored: bytes) -> None:
+        if self._shelf is not None:
+            await aside(len(stored), self._shelf.put, address, stored)
+
+    async def _held(self, address: str) -> bytes | None:
+        if self._shelf is None:
+            return None
+        return await aside(self._shelf.size(address), self._shelf.get, address)
 
     async def serve_wants(self) -> None:
         """Put what others miss and we hold back into the bucket, from now on."""
@@ -155,7 +192,7 @@ class BucketBlobs:
 
     async def _on_want(self, message: Msg) -> None:
         address = message.subject.removeprefix(f"{WANT}.")
-        stored = self._shelf.get(address) if self._shelf is not None else None
+        stored = await self._held(address)
         if stored is None:
             return
         try:
@@ -165,7 +202,8 @@ class BucketBlobs:
             log.warning("could not restore a wanted blob", address=address, error=type(error).__name__)
 
     async def _upload(self, address: str, stored: bytes) -> None:
-        if address in self._known:
+        now = asyncio.get_running_loop().time()
+        if now < self._known.get(address, now):
             return
         if len(stored) <= UNASKED_BYTES:
             await self._publish(address, stored)
@@ -176,7 +214,7 @@ class BucketBlobs:
                 await self._publish(address, stored)
         if len(self._known) > 10_000:
             self._known.clear()
-        self._known.add(address)
+        self._known[address] = now + KNOWN_S
 
     async def _publish(self, address: str, stored: bytes) -> None:
         """Chunks first, then the object's entry (ADR-20).
@@ -224,11 +262,12 @@ class BucketBlobs:
     async def _download(self, address: str) -> bytes | None:
         try:
             stored = await self._single(address)
-            if stored is None or address_of(stored) != address:
-                stored = await self._read(address)
+            if stored is not None and address_of(stored) == address:
+                return stored
+            stored = await self._read(address)
         except (nats.errors.Error, TimeoutError):
             return None
-        if address_of(stored) != address:
+        if await aside(len(stored), address_of, stored) != address:
             log.warning("the blob store returned other bytes", address=address)
             return None
         return stored
@@ -329,7 +368,7 @@ class PlainOpener:
             raise Corrupt(f"{ref.address} is shorter than the reference to it")
         if ref.salt is not None:
             whole = len(plain) == len(stored)
-            digest = digest_at(ref.address) if whole else digest_of(plain)  # the store has checked the whole
+            digest = digest_at(ref.address) if whole else await aside(len(plain), digest_of, plain)  # the store checks
             if commit_to(digest, ref.salt) != ref.commitment:
                 raise Corrupt(f"{ref.address} does not match the commitment to it")
         return plain

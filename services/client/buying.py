@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from domain.blobs import BlobRef, address_of
-from domain.errors import BlobMissing, Corrupt, Refused, Unavailable, UnknownEscrow
+from domain.errors import BlobMissing, Corrupt, JobClosed, Refused, Replayed, Unavailable, UnknownEscrow, UnknownJob
 from domain.events import JobCompleted
 from domain.quote import Needs
 from services import bootstrap
@@ -20,12 +20,22 @@ from services.bus.wire import BusError
 from services.client import quotes
 from services.client.background import Closed
 from services.client.bill import Quote, of_quote
-from services.client.calls import Call, result
-from services.client.errors import NoAnswer, NobodyEligible, OverBudget, ResultLost, told
+from services.client.calls import Call, Form, Unfit, opened
+from services.client.errors import (
+    ConnectionLost,
+    JobFailed,
+    NoAnswer,
+    NobodyEligible,
+    OverBudget,
+    ResultLost,
+    ResultUnfit,
+    told,
+)
 from services.client.feed import Feed
 from services.client.functions import Terms
 from services.client.jobs import Job, Made, failure
 from services.client.session import Session, Work, follow, session
+from services.client.story import Story
 from services.config import Settings
 from services.ledger.codec import decode_stored
 from services.ledger.errors import LogLost
@@ -43,12 +53,22 @@ T = TypeVar("T")
 FETCHES: Final = 16
 #: Events of one page.
 PAGE: Final = 1_000
+#: How often a job is sent whose answer was lost, and how long each time its events are waited for, in seconds.
+SENDS: Final = 3
+LOOK_S: Final = 1.0
 
 log = structlog.get_logger()
 
 
 class Desk:
-    """One client's business; ``open`` it and use it in that loop."""
+    """One client's business; ``open`` it and use it in that loop.
+
+    Nothing that goes wrong with one job reaches another. What goes wrong with all of them, as an end of the feed, ends
+    every open job and all later calls with the same error.
+
+    Attributes:
+        dead: Why nothing can be done here any more.
+    """
 
     def __init__(
         self, settings: Settings, session: Session, reader: Reader, feed: Feed, group: asyncio.TaskGroup
@@ -58,7 +78,10 @@ class Desk:
         self._fetching = asyncio.Semaphore(FETCHES)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._jobs: dict[str, Job] = {}
+        self._pricing: dict[str, asyncio.Task[None]] = {}
+        self._posting: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.dead: Refused | None = None
         self._own = settings.home / "clients" / session.name / "programs"
         self._own.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -76,11 +99,19 @@ class Desk:
             await reader.wait_for(head)
             feed = Feed(settings, head)
             async with asyncio.TaskGroup() as group:
-                feeding = group.create_task(feed.run())
                 desk = cls(settings, client, reader, feed, group)
-                yield desk
-                feeding.cancel()
-                desk._abandon()
+                desk._spawn(desk._listen)
+                try:
+                    yield desk
+                finally:
+                    desk._shut(Closed())
+
+    def check(self) -> None:
+        """Raises:
+        Closed, ConnectionLost: Nothing can be done here any more.
+        """
+        if self.dead is not None:
+            raise self.dead
 
     # ---------------------------------------------------------------------------------------------------------- looking
     async def ask(self, question: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
@@ -155,40 +186,125 @@ class Desk:
 
     def begin(self, job: Job, call: Call, terms: Terms, nonce: str) -> None:
         """Buy it in the background."""
+        if self.dead is not None:
+            job._refused(self.dead)
+            return
         self._jobs[job.id] = job
-        self._spawn(self._buy(job, call, terms, nonce))
+        self._pricing[job.id] = self._spawn(self._buy, job, call, terms, nonce)
+
+    async def cancel(self, job: Job) -> bool:
+        """Ask for no further work on a job; whether that was done, which it is not once the job is over.
+
+        Raises:
+            RefusedByMarket: It is another client's.
+        """
+        if (pricing := self._pricing.pop(job.id, None)) is not None:
+            pricing.cancel()
+            self._end(job, JobFailed(job.id, "it was cancelled before it was posted", _AGAIN))
+            return True
+        if (posting := self._posting.get(job.id)) is not None:
+            await asyncio.wait({posting})
+        if job.done():
+            return False
+        try:
+            await self.session.cancel(job.id)
+        except RefusedByMarket as refused:
+            if refused.name == JobClosed.__name__:
+                return False
+            raise
+        return True
 
     async def _buy(self, job: Job, call: Call, terms: Terms, nonce: str) -> None:
-        """Price a call, post it, and bring its results; whatever ends that is the job's end."""
+        """Price a call and post it; whatever goes wrong is the job's end."""
         try:
-            quoting = self.quote(job._made.function, call, terms, admit=True)
-            quote, _ = await asyncio.gather(quoting, self.session.stock(call.shared, call.mapped))
-            job._priced(quote)
-            _check(quote)
-            work = Work(
-                program=call.program,
-                shared=call.shared,
-                mapped=call.mapped,
-                tasks=call.tasks,
-                price_msat=quote.price_msat,
-                stake_msat=terms.stake_msat,
-                replicas=terms.replicas,
-                timeout_s=quote.timeout_s,
-                memory_mb=quote.memory_mb,
-                platforms=terms.platforms,
-                deadline=terms.deadline,
-                budget_msat=terms.budget_msat,
-                reuse=terms.reuse,
-            )
+            work = await self._priced(job, call, terms)
+            if (task := self._pricing.pop(job.id, None)) is not None:
+                self._posting[job.id] = task
             self._remember(call.program, job._made.function)
             self._follow(job, self.session.escrow)
-            await self.session.post(work, nonce=nonce)
-        except RefusedByMarket as refused:
-            self._end(job, told(refused, needed_msat=quote.due_msat, free_msat=(await self.escrow()).free_msat))
-        except (BusError, TimeoutError, LogLost) as error:
-            self._end(job, NoAnswer(reason=str(error) or "no reply in time"))
+            await self._post(job, work, nonce)
         except Exception as error:  # a notebook waits for this job: it has to hear of bugs too
-            self._end(job, error)
+            self._end(job, await self._why(error, job))
+        finally:
+            self._pricing.pop(job.id, None)
+            self._posting.pop(job.id, None)
+
+    async def _priced(self, job: Job, call: Call, terms: Terms) -> Work:
+        """The call at its price; its arguments are stored meanwhile.
+
+        Raises:
+            NobodyEligible, OverBudget, Inadmissible: It cannot be posted so.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                quoting = group.create_task(self.quote(job._made.function, call, terms, admit=True))
+                group.create_task(self.session.stock(call.shared, call.mapped))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+        quote = quoting.result()
+        job._priced(quote)
+        _check(quote)
+        return Work(
+            program=call.program,
+            shared=call.shared,
+            mapped=call.mapped,
+            tasks=call.tasks,
+            price_msat=quote.price_msat,
+            stake_msat=terms.stake_msat,
+            replicas=terms.replicas,
+            timeout_s=quote.timeout_s,
+            memory_mb=quote.memory_mb,
+            platforms=terms.platforms,
+            deadline=terms.deadline,
+            budget_msat=terms.budget_msat,
+            reuse=terms.reuse,
+        )
+
+    async def _post(self, job: Job, work: Work, nonce: str) -> None:
+        """Post it. An answer that is lost is asked for again under the same nonce, which is recorded once at most.
+
+        Raises:
+            RefusedByMarket: The market said no, and nothing is reserved.
+            NoAnswer: Nobody said whether it is posted, and no event or read model shows it.
+        """
+        lost = ""
+        for _ in range(SENDS):
+            try:
+                await self.session.post(work, nonce=nonce)
+                return
+            except RefusedByMarket as refused:
+                if refused.name not in (Unavailable.__name__, Replayed.__name__):
+                    raise
+                lost = lost or str(refused)
+            except (BusError, TimeoutError) as error:
+                lost = str(error) or "no reply in time"
+            if await self._was_posted(job):
+                return
+        raise NoAnswer(reason=f"{lost}; whether job {job.id} was posted is not known")
+
+    async def _was_posted(self, job: Job) -> bool:
+        """Whether its events came, or the read models show it."""
+        await asyncio.sleep(LOOK_S)
+        if job._story.row is not None:
+            return True
+        try:
+            await self._reader.wait_for(await self._reader.log.head())
+            await self._reader.job(job.id)
+        except (UnknownJob, Unavailable, TimeoutError, LogLost):
+            return False
+        return True
+
+    async def _why(self, error: Exception, job: Job) -> Exception:
+        """The error as the client is told it."""
+        if isinstance(error, BusError | TimeoutError | LogLost):
+            return NoAnswer(reason=str(error) or "no reply in time")
+        if not isinstance(error, RefusedByMarket):
+            return error
+        try:
+            free_msat = (await self.escrow()).free_msat
+        except Exception:  # what the market said is told without it
+            return error
+        return told(error, needed_msat=job.quote.due_msat if job.quote else 0, free_msat=free_msat)
 
     async def _inspect(self, program: bytes, *, admit: bool) -> Finding:
         address = address_of(program)
@@ -204,10 +320,22 @@ class Desk:
         self._leave(job)
         job._refused(error)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(work)
+    def _spawn(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
+        task = self._group.create_task(self._guarded(work, *args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        try:
+            await work(*args)
+        except Exception as error:
+            log.exception("the connection to the market ended")
+            self._shut(ConnectionLost(reason=str(error) or type(error).__name__))
+
+    async def _listen(self) -> None:
+        await self._feed.run()
+        raise BusError("the feed of events ended")
 
     def _leave(self, job: Job) -> None:
         self._feed.leave(job.id)
@@ -228,7 +356,8 @@ class Desk:
         if not mark.exists():
             return Made("", None, row.tasks > 1)
         program = await self.session.fetch(row.program)
-        return Made(mark.read_text(), load(program).out_tree, row.tasks > 1)
+        exported = load(program)
+        return Made(mark.read_text(), Form(exported.out_tree, tuple(exported.out_avals)), row.tasks > 1)
 
     async def attend(self, job: Job, row: queries.Job) -> None:
         """Follow a job that was posted before, from its beginning."""
@@ -236,11 +365,7 @@ class Desk:
         self._follow(job, row.escrow)
         heard = self._feed.position
         await self._reader.wait_for(heard)
-        after, before = 0, list[Stored]()
-        while page := await self._reader.events(row.job, after=after, limit=PAGE):
-            before += page
-            after = page[-1].position
-        job._story.recall([Seen(one.position, decode_stored(one), one.recorded_at) for one in before])
+        job._story.recall(await self._history(row.job))
         self._heard(job)
 
     def _remember(self, program: bytes, function: str) -> None:
@@ -256,15 +381,16 @@ class Desk:
         """An event of the job came: fetch what is verified, and end what is over."""
         story = job._story
         for index in story.take_settled():
-            self._spawn(self._fetch(job, index, story.results[index]))
+            self._spawn(self._fetch, job, index, story.results[index])
         if story.closed:
             self._feed.leave(job.id)
             if story.original:
-                self._spawn(self._fetch_original(job, story.original))
+                self._spawn(self._fetch_original, job, story.original)
             else:
                 for index in range(len(job)):
                     if index not in story.settled:
                         self._conclude(job, index)
+                self._drop(job)
         job._live.changed()
 
     def _conclude(self, job: Job, index: int) -> None:
@@ -273,24 +399,31 @@ class Desk:
         if ref is None:
             job._failed(index, failure(job._story, index))
         else:
-            self._spawn(self._fetch(job, index, ref))
+            self._spawn(self._fetch, job, index, ref)
 
     async def _fetch_original(self, job: Job, original: str) -> None:
-        """Bring the results of the earlier job whose work this one was."""
+        """Bring the results of the earlier job whose work this one was: those that settled its tasks."""
+        earlier = Story(original)
         try:
             await self._reader.wait_for(job._story.position)
-            tasks = await self._reader.tasks(original)
-        except Refused as error:
-            job._refused(error)
+            earlier.recall(await self._history(original))
+        except Exception as error:
+            self._end(job, await self._why(error, job))
             return
-        verified = {task.task: task for task in tasks if task.state == "verified"}
         for index in range(len(job)):
-            task = verified.get(index)
-            ref = None if task is None else _ref(task)
-            if ref is None:
-                job._failed(index, _lost(job, f"job {original} shows no result for task {index}"))
+            if index in earlier.settled:
+                self._spawn(self._fetch, job, index, earlier.results[index])
             else:
-                self._spawn(self._fetch(job, index, ref))
+                job._failed(index, _lost(job, f"job {original} shows no result for task {index}"))
+        self._drop(job)
+
+    async def _history(self, job: str) -> list[Seen]:
+        """Every event of a job that the read models know."""
+        after, found = 0, list[Seen]()
+        while page := await self._reader.events(job, after=after, limit=PAGE):
+            found += [Seen(one.position, decode_stored(one), one.recorded_at) for one in page]
+            after = page[-1].position
+        return found
 
     async def _fetch(self, job: Job, index: int, ref: BlobRef) -> None:
         lock = self._locks.get(ref.address)
@@ -299,18 +432,28 @@ class Desk:
         try:
             async with lock, self._fetching:  # results of a lease share a blob, which is fetched once
                 packed = await self.session.opener.open(ref)
-            job._arrived(index, result(job._made.out_tree, packed))
-        except (BlobMissing, Corrupt, Unavailable, BadArrays, KeyError) as error:
+            job._arrived(index, opened(job._made.form, packed))
+        except Unfit as error:
+            job._failed(index, ResultUnfit(job.id, f"task {index} was answered in another form: {error}", _COMPARED))
+        except (BlobMissing, Corrupt, Unavailable, BadArrays) as error:
             job._failed(index, _lost(job, f"its bytes cannot be had ({error})"))
         except Exception as error:
             job._failed(index, error)
+        self._drop(job)
 
-    def _abandon(self) -> None:
-        """End what still waits, when the market is closed; the jobs themselves go on."""
+    def _drop(self, job: Job) -> None:
+        """Keep nothing of a job that is over and whose results are here."""
+        if job._story.closed and job.done():
+            self._leave(job)
+
+    def _shut(self, why: Refused) -> None:
+        """End whatever still waits; the jobs themselves go on."""
+        self.dead = self.dead or why
         for task in self._tasks:
             task.cancel()
         for job in list(self._jobs.values()):
-            job._refused(Closed())
+            job._refused(self.dead)
+        self._jobs.clear()
 
 
 def _lost(job: Job, why: str) -> ResultLost:
@@ -328,14 +471,6 @@ def _check(quote: Quote) -> None:
         raise OverBudget(quote.due_msat, quote.budget_msat)
 
 
-def _ref(task: queries.Task) -> BlobRef | None:
-    if task.result_address is None or task.result_offset is None or task.result_size is None:
-        return None
-    if task.result_commitment is None:
-        return None
-    return BlobRef(
-        task.result_address, task.result_offset, task.result_size, "plain", task.result_commitment, task.result_salt
-    )
-
-
+_AGAIN: Final = "submit it again if you need it"
+_COMPARED: Final = "submit it with replicas=2 and reuse=False, so that results are compared before they are paid"
 _AMOUNTS: Final = ("funded_msat", "free_msat", "reserved_msat", "released_msat", "charged_msat", "refunded_msat")

@@ -9,12 +9,13 @@ the configuration of jax allows. The caller's thread does it, because jax keeps 
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.config import trace_context
 from jax.extend.core import jaxpr_as_fun
 
 from domain.events import Platform
@@ -25,19 +26,36 @@ from services.programs.export import Export, export_with_tree
 
 #: Programs that are kept for further calls.
 PROGRAMS_MAX: Final = 64
+#: Names of arrays that a sentence lists.
+NAMES_SAID: Final = 8
 
 Axes = int | None | Sequence[Any]
 
 
+class Form(NamedTuple):
+    """What a program's result looks like.
+
+    Attributes:
+        out_tree: A ``jax.tree_util.PyTreeDef``.
+        outputs: Shape and type of each leaf.
+    """
+
+    out_tree: Any
+    outputs: tuple[Any, ...]
+
+
+class Unfit(ValueError):
+    """A result does not have its program's form; the message says where."""
+
+
 class Call(NamedTuple):
     """Attributes:
-    out_tree: A ``jax.tree_util.PyTreeDef``, see ``result``.
     shared, mapped: Packed arguments; absent where there are none.
     tasks: Rows of the mapped ones, 1 where there are none.
     """
 
     program: bytes
-    out_tree: Any
+    form: Form
     shared: bytes | None
     mapped: bytes | None
     tasks: int
@@ -124,7 +142,7 @@ class Calls:
         mapped = {leaf_name(at): leaf.array for at, leaf in enumerate(leaves) if leaf.mapped}
         return Call(
             exported.program,
-            exported.out_tree,
+            Form(exported.out_tree, exported.outputs),
             arrays.pack(shared) if shared else None,
             arrays.pack(mapped) if mapped else None,
             next(iter(rows.values()), 1),
@@ -196,19 +214,51 @@ def leaf_name(at: int) -> str:
     return f"{at:04}"
 
 
-def result(out_tree: Any, packed: bytes) -> Any:
-    """A task's result as the local call would return it.
+Arrays = Mapping[str, arrays.Array]
+
+
+def opened(form: Form | None, packed: bytes) -> Arrays:
+    """A task's result as it came, checked against the form of its program.
 
     Args:
-        out_tree: Absent where the program is not one's own: then the arrays by name.
+        form: Absent where the program is not one's own: then the arrays are taken as they are.
+    Raises:
+        BadArrays: It is no packed result.
+        Unfit: It is another program's.
     """
-    found = {name: jnp.asarray(array) for name, array in arrays.unpack(packed).items()}
-    return found if out_tree is None else trees.from_names(out_tree, found)
+    found = arrays.unpack(packed)
+    if form is None:
+        return found
+    names = trees.names_of(form.out_tree)
+    if found.keys() != set(names):
+        raise Unfit(f"it holds the arrays {_listed(found)}, the program returns {_listed(names)}")
+    for name, output in zip(names, form.outputs, strict=True):
+        array = found[name]
+        if (array.shape, array.dtype) != (output.shape, output.dtype):
+            raise Unfit(f"array {name} is {array.dtype}{list(array.shape)}, the program returns {output.str_short()}")
+    return found
 
 
-def stacked(results: Sequence[Any]) -> Any:
+def result(form: Form | None, found: Arrays) -> Any:
+    """A task's result as the local call would return it; the arrays by name where the form is not known."""
+    # The types are those of the trace, whatever this thread has configured since.
+    with jax.enable_x64(True):
+        held = {name: jnp.asarray(array) for name, array in found.items()}
+    return held if form is None else trees.from_names(form.out_tree, held)
+
+
+def stacked(form: Form | None, tasks: Sequence[Arrays]) -> Any:
     """Results of all tasks as one tree, as ``jax.vmap`` would return it."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+    return result(form, {name: np.stack([found[name] for found in tasks]) for name in tasks[0]})
+
+
+def stackable(tasks: Sequence[Arrays]) -> bool:
+    """Whether the results have the same arrays, which those of a stranger's program need not."""
+    return len({tuple(sorted((name, a.shape, a.dtype.str) for name, a in found.items())) for found in tasks}) == 1
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[:NAMES_SAID]) or "none"
 
 
 def _leaves(name: str, value: Any, axis: Any, *, single: bool) -> tuple[list[_Leaf], Any]:
@@ -246,7 +296,8 @@ def _leaf(where: str, leaf: Any, axis: int | None, *, single: bool) -> _Leaf:
     return _Leaf(where, array, jax.ShapeDtypeStruct(shape, aval.dtype, weak_type=aval.weak_type), axis is not None)
 
 
-def _configuration() -> tuple[Any, ...]:
+def _configuration() -> Any:
     """What of jax's configuration changes what a function is traced to."""
     config: Any = jax.config
-    return config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_numpy_dtype_promotion
+    traced = trace_context()  # what jax keys its own caches by; it has no public name
+    return traced, config.jax_default_prng_impl

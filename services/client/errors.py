@@ -91,6 +91,17 @@ class ResultLost(JobFailed):
     """The result was verified, and its bytes cannot be fetched any more."""
 
 
+class ResultUnfit(JobFailed):
+    """The result was verified, and does not have the form that the program returns."""
+
+
+class ConnectionLost(Refused):
+    template: ClassVar[str] = (
+        "the connection to the market ended ({reason}); jobs go on without it: open the market again with "
+        "pasar.connect() and find them with m.job_by_id(...)"
+    )
+
+
 class NoAnswer(Refused):
     template: ClassVar[str] = (
         "the market does not answer ({reason}); see `pasar status`, and look at m.jobs() whether it was done"
@@ -139,6 +150,7 @@ def told(refused: RefusedByMarket, *, needed_msat: int = 0, free_msat: int = 0) 
 
 
 __all__ = [
-    "EscrowTooSmall", "Inadmissible", "JobFailed", "NoAnswer", "NobodyEligible", "NotAnArgument", "NotExportable",
-    "NotMapped", "OverBudget", "RefusedByMarket", "Refused", "ResultLost", "ResultRejected", "told",
+    "ConnectionLost", "EscrowTooSmall", "Inadmissible", "JobFailed", "NoAnswer", "NobodyEligible", "NotAnArgument",
+    "NotExportable", "NotMapped", "OverBudget", "RefusedByMarket", "Refused", "ResultLost", "ResultRejected",
+    "ResultUnfit", "told",
 ]  # fmt: skip

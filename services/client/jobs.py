@@ -12,9 +12,9 @@ from msgspec import Struct
 from services.client import bill, sentences
 from services.client.background import arrival
 from services.client.bill import Quote
-from services.client.calls import stacked
+from services.client.calls import Arrays, Form, result, stackable, stacked
 from services.client.cards import Card, Line, Shown
-from services.client.errors import JobFailed, ResultRejected
+from services.client.errors import JobFailed, ResultRejected, ResultUnfit
 from services.client.live import Live
 from services.client.story import Story
 from services.client.words import in_sat, short
@@ -34,12 +34,12 @@ class Made(Struct, frozen=True):
 
     Attributes:
         function: What was called, as its author calls it.
-        out_tree: Absent where the program is not one's own: a stranger's is opened in a sandbox or not at all.
+        form: Absent where the program is not one's own: a stranger's is opened in a sandbox or not at all.
         mapped: Whether the job is a map, whose result is stacked.
     """
 
     function: str
-    out_tree: Any
+    form: Form | None
     mapped: bool
 
 
@@ -47,28 +47,34 @@ class Waitable(Shown):
     """Something that ends in a result."""
 
     id: str
-    _future: Future[Any]
+    _future: "Future[None]"
 
     def result(self, timeout: float | None = None) -> Any:
         """The verified result; waits for it, also inside a running loop. An interrupt ends the wait, not the job.
+
+        It is made anew by each call, so that nothing is kept twice.
 
         Args:
             timeout: Seconds.
         Raises:
             TimeoutError: It is not there yet; the job goes on.
             JobFailed, NobodyEligible, OverBudget, EscrowTooSmall, Inadmissible: It will not come.
+            RuntimeError: It is not there yet, and this is a callback on the market's thread, which brings it.
         """
+        self._check_may_wait()
         try:
-            return self._future.result(timeout)
+            self._future.result(timeout)
         except NotYet:
             if self._future.done():
                 raise
             raise self._late(timeout) from None
         finally:
             self._wind_up()
+        return self._value()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Why there will be no result, or nothing; waits as ``result`` does."""
+        self._check_may_wait()
         try:
             return self._future.exception(timeout)
         except NotYet:
@@ -86,9 +92,24 @@ class Waitable(Shown):
 
     def __await__(self) -> Generator[Any, None, Any]:
         try:
-            return (yield from arrival(self._future).__await__())
+            yield from arrival(self._future).__await__()
         finally:
             self._wind_up()
+        return self._value()
+
+    def _check_may_wait(self) -> None:
+        if not self._future.done():
+            self._waits()
+
+    def _waits(self) -> None:
+        """Raises:
+        RuntimeError: This thread is the one that brings results.
+        """
+        raise NotImplementedError
+
+    def _value(self) -> Any:
+        """What was verified, as the local call would return it."""
+        raise NotImplementedError
 
     def _late(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(f"{self.id} has no result after {timeout:g} s; it goes on. {self._sentence()}")
@@ -105,6 +126,7 @@ class Task(Waitable):
 
     def __init__(self, job: "Job", index: int) -> None:
         self.job, self.index, self._future = job, index, Future()
+        self._arrays: Arrays = {}
 
     @property
     def id(self) -> str:  # type: ignore[override]
@@ -120,6 +142,12 @@ class Task(Waitable):
         runs = self.job._story.of_task(self.index)
         return f"{sentences.of_run(runs[-1]).capitalize()}." if runs else "No worker has taken it yet."
 
+    def _waits(self) -> None:
+        self.job._waits()
+
+    def _value(self) -> Any:
+        return result(self.job._made.form, self._arrays)
+
 
 class Job(Waitable):
     """A job on the market; its id is known before it is posted.
@@ -134,7 +162,7 @@ class Job(Waitable):
         self._lock = threading.Lock()
         self._story = Story(id_)
         self._tasks = [Task(self, index) for index in range(tasks)]
-        self._ended: dict[int, tuple[Any, BaseException | None]] = {}
+        self._ended: dict[int, BaseException | None] = {}
         self._quote: Quote | None = None
         self._live = Live(self.card, market._later)
 
@@ -155,13 +183,15 @@ class Job(Waitable):
         """What it was quoted at; absent until then, and for a job that was found again."""
         return self._quote
 
-    def cancel(self) -> None:
-        """Ask for no further work; what workers hold is still taken and paid.
+    def cancel(self) -> bool:
+        """Ask for no further work; what workers hold is still taken and paid. Before it is posted, nothing is.
 
+        Returns:
+            Whether that was done; not if the job is over.
         Raises:
-            RefusedByMarket: It is over already, or was never posted.
+            RefusedByMarket: It is another client's.
         """
-        self._market._cancel(self.id)
+        return self._market._cancel(self)
 
     def events(self, *, after: int = 0) -> "Events":
         """What happened to it, for ``for`` (so far) or ``async for`` (until it is completed)."""
@@ -232,49 +262,50 @@ class Job(Waitable):
         self._quote = quote
         self._live.changed()
 
-    def _arrived(self, index: int, value: Any) -> None:
+    def _arrived(self, index: int, found: Arrays) -> None:
         """A task's result is here."""
-        self._end(index, value, None)
+        self._end(index, found, None)
 
     def _failed(self, index: int, error: BaseException) -> None:
-        self._end(index, None, error)
+        self._end(index, {}, error)
 
     def _refused(self, error: BaseException) -> None:
         """It ends without having been worked on."""
         for index in range(len(self._tasks)):
             self._failed(index, error)
 
-    def _end(self, index: int, value: Any, error: BaseException | None) -> None:
+    def _end(self, index: int, found: Arrays, error: BaseException | None) -> None:
         """A task has ended; the last one ends the job, which whoever waited for the task may rely on."""
         with self._lock:
             if index in self._ended:
                 return
-            self._ended[index] = value, error
+            self._ended[index], self._tasks[index]._arrays = error, found
             last = len(self._ended) == len(self._tasks)
         if last:
             self._conclude()
-        _set(self._tasks[index]._future, value, error)
+        _set(self._tasks[index]._future, error)
         self._live.changed()
 
     def _conclude(self) -> None:
-        values = [self._ended[index] for index in range(len(self._tasks))]
-        error = next((error for _, error in values if error is not None), None)
-        try:
-            value = None if error is not None else self._result([value for value, _ in values])
-        except Exception as unfit:  # results of a stranger's program need not fit each other
-            value, error = None, unfit
-        _set(self._future, value, error)
+        error = next((error for _, error in sorted(self._ended.items()) if error is not None), None)
+        if error is None and not stackable([task._arrays for task in self._tasks]):
+            error = ResultUnfit(self.id, "its tasks' results have different forms", "take them from job.tasks")
+        _set(self._future, error)
 
-    def _result(self, values: Sequence[Any]) -> Any:
-        return stacked(values) if self._made.mapped else values[0]
+    def _waits(self) -> None:
+        self._market._background.check_may_wait()
+
+    def _value(self) -> Any:
+        form, tasks = self._made.form, self._tasks
+        return stacked(form, [task._arrays for task in tasks]) if self._made.mapped else tasks[0]._value()
 
     def _wind_up(self) -> None:
         self._live.flush()
 
 
-def _set(future: Future[Any], value: Any, error: BaseException | None) -> None:
+def _set(future: "Future[None]", error: BaseException | None) -> None:
     if error is None:
-        future.set_result(value)
+        future.set_result(None)
     else:
         future.set_exception(error)
 

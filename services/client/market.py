@@ -29,12 +29,13 @@ from services.client.events import Events
 from services.client.functions import Function, P, R, Terms
 from services.client.jobs import Job, Made
 from services.client.listing import Listing
-from services.client.money import Amount
+from services.client.money import Amount, checked
 from services.client.past import Past
 from services.client.receipt import JobReceipt
 from services.client.session import follow
 from services.client.words import count, sat
 from services.config import Settings
+from services.keys import market_key
 from services.ledger.errors import LogLost
 from services.projections import queries
 from services.projections.queries import Reader
@@ -43,6 +44,7 @@ from services.replay import replay
 T = TypeVar("T")
 #: Workers that a market gets which is started here.
 WORKERS: Final = 2
+NO_STAKE: Final = Amount(0)
 
 
 def connect(
@@ -112,20 +114,22 @@ class Market(Shown):
         """What is free in the escrow, after all that this client did."""
         return Amount(self.escrow().free_msat)
 
-    def fund(self, amount: int) -> Amount:
+    def fund(self, amount: Amount) -> Amount:
         """Put money into the escrow, from the faucet.
 
         Args:
-            amount: In msat; write ``pasar.sats(10_000)``.
+            amount: As ``pasar.sats(10_000)``.
         Returns:
             What is free then.
+        Raises:
+            TypeError: It is a bare number.
         """
-        self._do(self._desk.session.fund(int(amount)))
+        self._do(self._desk.session.fund(int(checked(amount, "what is funded"))))
         return self.balance
 
-    def refund(self, amount: int) -> Amount:
+    def refund(self, amount: Amount) -> Amount:
         """Take free money out of the escrow again; what is free then."""
-        self._do(self._desk.session.refund(int(amount)))
+        self._do(self._desk.session.refund(int(checked(amount, "what is refunded"))))
         return self.balance
 
     def escrow(self) -> queries.Escrow:
@@ -139,9 +143,9 @@ class Market(Shown):
     def job(
         self,
         *,
-        budget: int | None = None,
-        price: int | None = None,
-        stake: int = 0,
+        budget: Amount | None = None,
+        price: Amount | None = None,
+        stake: Amount = NO_STAKE,
         replicas: int = 1,
         timeout_s: int | None = None,
         memory_mb: int | None = None,
@@ -154,9 +158,9 @@ class Market(Shown):
         """Decorate a function that the market is to run.
 
         Args:
-            budget: The most that a job may cost, fee included, in msat; absent: no bound.
-            price: Paid for one run of one task, in msat; absent: what the quote says.
-            stake: What a worker risks on each run, in msat.
+            budget: The most that a job may cost, fee included, as ``pasar.sats(2_000)``; absent: no bound.
+            price: Paid for one run of one task, an amount; absent: what the quote says.
+            stake: What a worker risks on each run, an amount.
             replicas: Different workers that run each task. With 1 the result is opened and nobody runs it again: you
                 trust that worker. With 2 the results are compared, neither worker sees the other's before it is bound,
                 and a referee runs the task again where they differ; it costs twice as much.
@@ -222,7 +226,13 @@ class Market(Shown):
         return self._do(self._desk.session.fetch(of) if isinstance(of, str) else self._desk.session.opener.open(of))
 
     def replay(self, upto: int | None = None, *, at: datetime | None = None) -> Past:
-        """The market as it was after the event at ``upto``, or at a time; as it is now if neither is given."""
+        """The market as it was after the event at ``upto``, or at a time; as it is now if neither is given.
+
+        Raises:
+            ValueError: Both are given.
+        """
+        if upto is not None and at is not None:
+            raise ValueError("give upto= or at=, not both: each names a place in the log")
         url = self._place.settings.database_url
         assert url is not None, "a market that is open has a database"
 
@@ -285,14 +295,15 @@ class Market(Shown):
         return self._do(self._desk.quote(function, call, terms))
 
     def _submit(self, function: str, call: Call, terms: Terms, *, mapped: bool) -> Job:
+        self._desk.check()
         nonce = new_nonce()
-        made = Made(function, call.out_tree, mapped)
+        made = Made(function, call.form, mapped)
         job = Job(self, job_id(self.key, nonce, 0), call.tasks, made)
         self._background.call(self._desk.begin, job, call, terms, nonce)
         return job
 
-    def _cancel(self, job: str) -> None:
-        self._do(self._desk.session.cancel(job))
+    def _cancel(self, job: Job) -> bool:
+        return self._do(self._desk.cancel(job))
 
     def _events_of(self, job: str, *, after: int) -> Events:
         return Events(
@@ -305,7 +316,7 @@ class Market(Shown):
         )
 
     def _receipt(self, job: str) -> JobReceipt:
-        return JobReceipt(self._do(self._desk.receipt(job)))
+        return JobReceipt(self._do(self._desk.receipt(job)), market_key(self._place.settings))
 
     async def _find(self, id_: str) -> Job:
         row = await self._desk.row(id_)
@@ -325,7 +336,13 @@ class Market(Shown):
 
         Raises:
             NoAnswer: Nobody does.
+            Closed, ConnectionLost: Nothing can be done here any more.
         """
+        try:
+            self._desk.check()
+        except Refused:
+            work.close()
+            raise
         try:
             return self._background.run(work)
         except (BusError, TimeoutError, LogLost) as error:
@@ -334,9 +351,9 @@ class Market(Shown):
 
 def _terms(
     *,
-    budget: int | None = None,
-    price: int | None = None,
-    stake: int = 0,
+    budget: Amount | None = None,
+    price: Amount | None = None,
+    stake: Amount = NO_STAKE,
     replicas: int = 1,
     timeout_s: int | None = None,
     memory_mb: int | None = None,
@@ -345,9 +362,9 @@ def _terms(
     deadline: timedelta | float = timedelta(hours=1),
 ) -> Terms:
     return Terms(
-        budget_msat=None if budget is None else int(budget),
-        price_msat=None if price is None else int(price),
-        stake_msat=int(stake),
+        budget_msat=None if budget is None else int(checked(budget, "budget=")),
+        price_msat=None if price is None else int(checked(price, "price=")),
+        stake_msat=int(checked(stake, "stake=")),
         replicas=replicas,
         timeout_s=timeout_s,
         memory_mb=memory_mb,

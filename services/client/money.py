@@ -7,12 +7,39 @@ from services.client.words import sat
 
 
 class Amount(int):
-    """Money in msat that shows itself in satoshi; in sums it is the whole number that it is."""
+    """Money in msat that shows itself in satoshi. Sums and multiples are amounts again; it compares as a number."""
 
     def __repr__(self) -> str:
         return sat(self)
 
     __str__ = __repr__
+
+    def __add__(self, other: int) -> "Amount":
+        return Amount(int(self) + other)
+
+    def __sub__(self, other: int) -> "Amount":
+        return Amount(int(self) - other)
+
+    def __mul__(self, other: int) -> "Amount":
+        return Amount(int(self) * other)
+
+    def __floordiv__(self, other: int) -> "Amount":
+        return Amount(int(self) // other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def checked(amount: object, what: str) -> Amount:
+    """The amount, if its unit was said.
+
+    Raises:
+        TypeError: It is a bare number, which could be either unit.
+    """
+    if isinstance(amount, Amount):
+        return amount
+    bare = isinstance(amount, int) and not isinstance(amount, bool)
+    say = f"say pasar.sats({amount:_})" if bare else "say pasar.sats(10_000)"
+    raise TypeError(f"{what} is an amount with its unit, and {amount!r} is not: {say}")
 
 
 def sats(amount: int | str | Decimal) -> Amount:

@@ -12,6 +12,7 @@ from domain.stake import Stake
 from domain.worker import Worker
 from services.client.cards import Card, Shown
 from services.client.words import count
+from services.projections.queries import Ambiguous
 from services.replay import Replayed
 
 
@@ -44,10 +45,13 @@ class Past(Shown):
         """The job whose id begins so.
 
         Raises:
-            NotYetPosted: None did, or several.
+            NotYetPosted: None did.
+            Ambiguous: Several do.
         """
-        found = [job for key, job in self.jobs.items() if key.startswith(id_)]
-        if len(found) != 1:
+        found = [job for key, job in self.jobs.items() if key.startswith(id_.lower())]
+        if len(found) > 1:
+            raise Ambiguous(what="job", prefix=id_)
+        if not found:
             raise NotYetPosted(job=id_, position=self.position)
         return found[0]
 

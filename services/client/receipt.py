@@ -15,7 +15,8 @@ class JobReceipt(Shown):
     claims: What the receipt says: prices, results, where the money went.
     """
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: Receipt, market: str) -> None:
+        self._known = market
         self.job, self.market, self.claims = receipt.job, receipt.market, receipt.claims
         self.file = form.encode(receipt)
 
@@ -23,11 +24,11 @@ class JobReceipt(Shown):
         """Check every byte of it here, with no network and no market.
 
         Args:
-            market: The key that must have signed; the receipt's own word is taken if absent.
+            market: The key that must have signed; absent: that of the market which gave it.
         Raises:
             ReceiptBroken: The named check fails.
         """
-        return verify(self.file, market=market)
+        return verify(self.file, market=market or self._known)
 
     def save(self, path: str | Path | None = None) -> Path:
         """Write the file; ``<job>.receipt.json`` if no path is given."""

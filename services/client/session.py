@@ -154,6 +154,10 @@ class Session:
         """
         return await self._blobs.get(address)
 
+    async def serve_wants(self) -> None:
+        """Give others what they miss and this client holds: what it paid for may be reused."""
+        await self._blobs.serve_wants()
+
     async def cancel(self, job: str) -> None:
         """Ask for no further work on a job."""
         await self._send(CancelJob(job))
@@ -178,7 +182,9 @@ async def session(settings: Settings, name: str = "client") -> AsyncIterator[Ses
         await connect(settings, "party", name=name) as client,
         bootstrap.commander(settings, party(settings, name)) as commander,
     ):
-        yield Session(settings, commander, client, SystemClock())
+        found = Session(settings, commander, client, SystemClock())
+        await found.serve_wants()
+        yield found
 
 
 async def follow(settings: Settings, *, after: int = 0, subject: str = "pasar.events.>") -> AsyncIterator[Stored]:

@@ -116,7 +116,8 @@ class Story:
             case ResultVerified():
                 self._move(event.task, event.replica, "verified")
                 self.runs[event.task, event.replica].method = event.method
-                self.results[event.task] = self._shown[event.task, event.replica]
+                if event.task not in self.settled:
+                    self.results[event.task] = self._shown[event.task, event.replica]
                 if event.settles:
                     self.settled.add(event.task)
                     self._fresh.append(event.task)

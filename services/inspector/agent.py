@@ -7,7 +7,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -16,11 +16,11 @@ from nats.aio.msg import Msg
 
 from domain.blobs import address_of
 from domain.commands import AdmitProgram
-from domain.errors import Corrupt, Malformed, Refused, Unavailable
+from domain.errors import Corrupt, Refused, Unavailable
 from services.bus import inspection
 from services.bus.client import Commander
 from services.bus.commands import Refusal
-from services.bus.inspection import SUBJECT, Answer, Finding
+from services.bus.inspection import SUBJECT, Answer, Finding, Inspect
 from services.bus.wire import BusError
 from services.ports import Blobs
 from services.programs.verdict import DEFAULT, Inadmissible, Inspection
@@ -63,12 +63,13 @@ class Inspector:
     ) -> None:
         self._client, self._commander, self._blobs = client, commander, blobs
         self._sandbox, self._idle_s = sandbox, idle_s
-        self._waiting: asyncio.Queue[Msg] = asyncio.Queue(WAITING_MAX)
+        self._fetching: set[asyncio.Task[None]] = set()
+        self._waiting: asyncio.Queue[_Turn] = asyncio.Queue(WAITING_MAX)
         self._findings: OrderedDict[str, Finding | Refusal] = OrderedDict()
         self.inspected = self.refused = self.admitted = 0
 
     def status(self) -> dict[str, object]:
-        waiting = self._waiting.qsize()
+        waiting = len(self._fetching) + self._waiting.qsize()
         return {
             "inspected": self.inspected,
             "refused": self.refused,
@@ -94,7 +95,7 @@ class Inspector:
         async with AsyncExitStack() as stack:
             yield _OnDemand(self._sandbox, stack)
 
-    async def _next(self) -> Msg | None:
+    async def _next(self) -> "_Turn | None":
         try:
             async with asyncio.timeout(self._idle_s):
                 return await self._waiting.get()
@@ -102,36 +103,47 @@ class Inspector:
             return None
 
     async def _on_request(self, message: Msg) -> None:
-        try:
-            self._waiting.put_nowait(message)
-        except asyncio.QueueFull:
-            busy = Unavailable(reason="too many programs wait to be inspected")
-            await _respond(message, Answer(refusal=Refusal(0, busy.name, str(busy))))
+        if len(self._fetching) + self._waiting.qsize() >= WAITING_MAX:
+            await _refuse(message, Unavailable(reason="too many programs wait to be inspected"))
+            return
+        task = asyncio.get_running_loop().create_task(self._fetch(message))
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
 
-    async def _answer(self, message: Msg, sandbox: "_OnDemand") -> None:
+    async def _fetch(self, message: Msg) -> None:
+        """Get the program before its turn comes: one that nobody holds must not keep the others waiting."""
         try:
             asked = inspection.read(message.data)
-        except Malformed as malformed:
-            await _respond(message, Answer(refusal=Refusal(0, malformed.name, str(malformed))))
-            return
+            program = b"" if asked.program in self._findings else await self._blobs.get(asked.program)
+        except (Refused, Corrupt) as refusal:
+            await _refuse(message, refusal)
+        except TimeoutError:
+            await _refuse(message, Unavailable(reason="the program's blob cannot be fetched"))
+        else:
+            await self._waiting.put(_Turn(message, asked, program))
+
+    async def _answer(self, turn: "_Turn", sandbox: "_OnDemand") -> None:
+        message, asked, program = turn
         try:
-            found = await self._find(asked.program, sandbox)
+            found = await self._find(asked.program, program, sandbox)
             if isinstance(found, Finding) and asked.admit:
                 found = await self._admit(found)
         except (Refused, Corrupt) as refusal:
-            found = Refusal(0, type(refusal).__name__, str(refusal))
+            await _refuse(message, refusal)
+            return
         except (BusError, TimeoutError) as error:
             found = Refusal(0, "Unavailable", f"the market does not answer: {error or type(error).__name__}")
         await _respond(message, Answer(found) if isinstance(found, Finding) else Answer(refusal=found))
 
-    async def _find(self, address: str, sandbox: "_OnDemand") -> Finding | Refusal:
+    async def _find(self, address: str, program: bytes, sandbox: "_OnDemand") -> Finding | Refusal:
         """The finding, remembered where the bytes alone decide it; what this machine ran out of is not."""
         known = self._findings.get(address)
         if known is not None:
             self._findings.move_to_end(address)
             return known
         try:
-            program = await self._blobs.get(address)
+            if not program:  # it was remembered when it was asked for, and is not any more
+                program = await self._blobs.get(address)
             if len(program) > DEFAULT.program_bytes:
                 raise Inadmissible("too_large", f"{len(program)} bytes, allowed are {DEFAULT.program_bytes}")
             seen = await (await sandbox.ready()).inspect(program)
@@ -158,6 +170,14 @@ class Inspector:
         return msgspec.structs.replace(found, position=reply.position)
 
 
+class _Turn(NamedTuple):
+    """A request whose program was fetched; no bytes if its finding was known by then."""
+
+    message: Msg
+    asked: Inspect
+    program: bytes
+
+
 class _OnDemand:
     """The limited process, started when it is first needed."""
 
@@ -169,6 +189,11 @@ class _OnDemand:
         if self._sandbox is None:
             self._sandbox = await self._stack.enter_async_context(self._start())
         return self._sandbox
+
+
+async def _refuse(message: Msg, refusal: Refused | Corrupt) -> None:
+    name = refusal.name if isinstance(refusal, Refused) else type(refusal).__name__
+    await _respond(message, Answer(refusal=Refusal(0, name, str(refusal))))
 
 
 async def _respond(message: Msg, answer: Answer) -> None:

@@ -4,7 +4,6 @@ jax is imported where it is used: the market and the parent of the sandbox need 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -73,10 +72,12 @@ class Export(NamedTuple):
 
     Attributes:
         out_tree: A ``jax.tree_util.PyTreeDef``; see ``trees.from_names``.
+        outputs: Shape and type of each leaf.
     """
 
     program: bytes
     out_tree: Any
+    outputs: tuple[Any, ...]
 
 
 def export_program(
@@ -132,7 +133,7 @@ def export_with_tree(
         raise DependsOnValues(reason=_first_line(error)) from error
     except (TypeError, ValueError, OverflowError, NotImplementedError, jax.errors.JAXTypeError) as error:
         raise Untraceable(reason=_first_line(error)) from error
-    return Export(_canonical(exported), trees[-1])
+    return Export(_canonical(exported), trees[-1], tuple(exported.out_avals))
 
 
 def load(program: bytes) -> Any:
@@ -144,17 +145,6 @@ def load(program: bytes) -> Any:
     import jax.export
 
     return jax.export.deserialize(bytearray(program))
-
-
-def work_key(program: bytes, shared: bytes | None, mapped: bytes | None, flags: Mapping[str, str]) -> str:
-    """64 hex digits that are equal for equal work, whoever posts it.
-
-    Args:
-        flags: What else decides the numbers, such as the execution class.
-    """
-    parts = [hashlib.sha256(part).hexdigest() if part is not None else "-" for part in (program, shared, mapped)]
-    named = [f"{name}={value}" for name, value in sorted(flags.items())]
-    return hashlib.sha256("\n".join(["pasar/work/1", *parts, *named]).encode()).hexdigest()
 
 
 def _canonical(exported: Any) -> bytes:

@@ -4,13 +4,14 @@ Reading refuses every operation, type, attribute, constant and call that is not 
 graph afterwards meets nothing unknown.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from jaxlib.mlir import ir
 
 from services.programs import kernels
-from services.programs.operations import ALLOWED, COMPOSITES, REFUSED
+from services.programs.operations import ALLOWED, ATTRIBUTES, COMPOSITE_ATTRIBUTES, COMPOSITES, REFUSED
 from services.programs.shapes import ELEMENT_BYTES, Shaped
 from services.programs.verdict import AdmissionLimits, Inadmissible
 
@@ -24,8 +25,9 @@ _FUNCTION_ATTRIBUTES: Final = frozenset(
 _MODULE_ATTRIBUTES: Final = frozenset(
     {"sym_name", "jax.uses_shape_polymorphism", "mhlo.num_partitions", "mhlo.num_replicas", "pasar.jax_version"}
 )
-#: Dotted attributes of calls to kernels.
-_KERNEL_ATTRIBUTES: Final = frozenset({"mhlo.backend_config", "mhlo.frontend_attributes"})
+#: Says how to spread a call over devices, of which there is one.
+_SHARDING_RULE: Final = "sdy.sharding_rule"
+_NONE: Final = frozenset[str]()
 _ON_DEVICES: Final = ("sdy.", "mhlo.sharding", "mhlo.num_", "mhlo.is_same_data", "mhlo.spmd")
 
 
@@ -64,14 +66,9 @@ class Operation:
 
     def kernel_call(self) -> kernels.Call:
         """What a custom call says."""
-        attributes = self.source.attributes
-        settings: dict[str, int] = {}
-        if "mhlo.backend_config" in attributes:
-            for one in entries(attributes["mhlo.backend_config"]):
-                if isinstance(one.attr, ir.IntegerAttr):
-                    settings[one.name] = one.attr.value
-        target = ir.StringAttr(attributes["call_target_name"]).value
-        return kernels.Call(target, self.inputs, self.outputs, settings, self.text("backend_config").strip('"'))
+        said = {name: self.text(name) for name in map(str, self.source.attributes)}
+        target = ir.StringAttr(self.source.attributes["call_target_name"]).value
+        return kernels.Call(target, self.inputs, self.outputs, said)
 
     def text(self, name: str) -> str:
         """An attribute as MLIR writes it, empty if it has none of this name."""
@@ -193,23 +190,22 @@ class _Reader:
             regions.append(block)
             uses |= captured
         operation = Operation(source, operands, inputs, results, outputs, tuple(regions))
-        if name == "stablehlo.custom_call" and (wrong := kernels.check(operation.kernel_call())):
-            called = operation.kernel_call().kernel
-            raise Inadmissible("custom_call", f"its call of {called} has {wrong}; use jax.numpy.linalg")
+        if name == "stablehlo.custom_call":
+            call = operation.kernel_call()
+            if wrong := kernels.check(call):
+                raise Inadmissible("custom_call", f"its call of {call.kernel} has {wrong}; use jax.numpy.linalg")
         return operation, uses
 
     def _check_attributes(self, source: ir.Operation) -> None:
         name: str = source.name
-        kernel = ""
+        allowed = ATTRIBUTES.get(name, _NONE)
         if name == "stablehlo.custom_call":
-            kernel = ir.StringAttr(source.attributes["call_target_name"]).value
-            _check_kernel(source, kernel)
+            _check_kernel(source)
+            allowed = kernels.ATTRIBUTES | {_SHARDING_RULE}
         elif name == "stablehlo.composite":
-            composite = ir.StringAttr(source.attributes["name"]).value
-            if composite not in COMPOSITES:
-                raise Inadmissible("composite", f"{composite} is no function that is known here; write it out")
+            _check_composite(source)
         for attribute in map(str, source.attributes):
-            if "." in attribute and attribute not in _REMARKS and not (kernel and attribute in _KERNEL_ATTRIBUTES):
+            if attribute not in allowed:
                 raise _attribute(name, attribute)
 
     def _constant(self, source: ir.Operation) -> None:
@@ -260,19 +256,30 @@ def _shaped(kind: ir.Type) -> Shaped:
     return Shaped(shape, dtype)
 
 
-def _check_kernel(source: ir.Operation, kernel: str) -> None:
+def _check_kernel(source: ir.Operation) -> None:
+    kernel = ir.StringAttr(source.attributes["call_target_name"]).value
     if "callback" in kernel:
-        raise Inadmissible("callback", f"it calls back into the host by {kernel}; compute everything in jax")
+        raise Inadmissible("callback", f"it calls back into the host by {kernel[:80]}; compute everything in jax")
     if kernel not in kernels.ROUTINES:
         raise Inadmissible("custom_call", f"it calls {kernel[:80]}, which no worker offers; use jax.numpy's operations")
-    if "called_computations" in source.attributes and len(ir.ArrayAttr(source.attributes["called_computations"])):
-        raise Inadmissible("custom_call", f"its call of {kernel} brings functions of its own; leave them out")
     if "has_side_effect" in source.attributes and ir.BoolAttr(source.attributes["has_side_effect"]).value:
         raise Inadmissible("effects", f"its call of {kernel} claims a side effect; leave it out")
-    if "mhlo.frontend_attributes" in source.attributes:
-        for attribute in entries(source.attributes["mhlo.frontend_attributes"]):
-            if attribute.name not in ("num_batch_dims", "xla.sdy.sharding_rule"):
-                raise _attribute(kernel, attribute.name)
+
+
+def _check_composite(source: ir.Operation) -> None:
+    composite = ir.StringAttr(source.attributes["name"]).value
+    if composite not in COMPOSITES:
+        raise Inadmissible("composite", f"{composite[:80]} is no function that is known here; write it out")
+    if "composite_attributes" in source.attributes:
+        for one in entries(source.attributes["composite_attributes"]):
+            if one.name not in COMPOSITE_ATTRIBUTES.get(composite, {}):
+                raise _attribute(composite, one.name)
+            if not re.fullmatch(COMPOSITE_ATTRIBUTES[composite][one.name], str(one.attr)):
+                raise Inadmissible("composite", f"{composite} has {one.name} = {str(one.attr)[:80]}; use jax's own")
+    if composite == "chlo.top_k":
+        kept = ir.RankedTensorType(source.results[0].type).shape[-1]
+        if str(ir.DictAttr(source.attributes["composite_attributes"])) != f"{{k = {kept} : i64}}":
+            raise Inadmissible("composite", f"{composite} keeps other than its result's {kept}; use jax.lax.top_k")
 
 
 def entries(dictionary: ir.Attribute) -> Iterator[ir.NamedAttribute]:

@@ -1,11 +1,11 @@
 """Calls into compiled libraries that a program may make: factorisations of matrices, and nothing else.
 
-A library writes as much as the sizes of its first operand tell it to, whether or not the result has that size: jaxlib's
-wrappers do not compare them. ``check`` does, because what they would overwrite is the process.
+A library writes as much as the sizes of its first operand and its settings tell it to, whether or not the result has
+that size: jaxlib's wrappers do not compare them. ``check`` does, because what they would overwrite is the process. XLA
+takes settings from more than one attribute of a call, so that what is not written exactly as jax writes it is refused.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -59,13 +59,63 @@ _FORMS: Final[Mapping[str, str]] = {
     "gesdd": "mn -> mn k/r mm nn /i",
     "gesdd slim": "mn -> mn k/r mk kn /i",
     "gesvdj": "mn -> mn k/r mm nn /i",
+    "gesvdj slim": "mn -> mn k/r mk nk /i",
     "geev": "nn -> n n nn/c nn/c /i",
     "cgeev": "nn -> n nn nn /i",
     "gtsv": "n n n nj -> n n n nj /i",
     "gtsv2": "n n n nj -> nj",
 }
-_LETTERS: Final = {name: {ord(letter) for letter in letters} for name, letters in {
-    "uplo": "LU", "diag": "NU", "trans_x": "NTC", "compute_left": "NV", "compute_right": "NV"}.items()}  # fmt: skip
+_FLAG: Final = ("false", "true")
+
+
+def _letters(letters: str) -> tuple[str, ...]:
+    return tuple(f"{ord(letter)} : ui8" for letter in letters)
+
+
+#: Settings that a routine takes, all of them and no others, and the values of each as MLIR writes them.
+_SETTINGS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "trsm": {
+        "diag": _letters("NU"),
+        "side": _letters("LR"),
+        "trans_x": _letters("NTC"),
+        "uplo": _letters("LU"),
+    },
+    "potrf": {"uplo": _letters("LU")},
+    "syevd": {"mode": _letters("NV"), "uplo": _letters("LU")},
+    "gesdd": {"mode": _letters("ANS")},
+    "geev": {"compute_left": _letters("NV"), "compute_right": _letters("NV")},
+    "cgeev": {"compute_left": _letters("NV"), "compute_right": _letters("NV")},
+    "gesvdj": {"compute_uv": _FLAG, "full_matrices": _FLAG},
+}
+#: The same on NVIDIA's devices, where they differ.
+_CUDA_SETTINGS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "potrf": {"lower": _FLAG},
+    "syevd": {"algorithm": ("0 : ui8", "1 : ui8", "2 : ui8"), "lower": _FLAG},
+}
+#: Operands whose memory a result takes over, with that result.
+_TAKEN_OVER: Final[Mapping[str, tuple[tuple[int, int], ...]]] = {
+    **dict.fromkeys(("getrf", "potrf", "geqrf", "orgqr", "syevd", "gesdd", "gesvdj"), ((0, 0),)),
+    "trsm": ((1, 0),),
+    "gtsv": ((0, 0), (1, 1), (2, 2), (3, 3)),
+    "gtsv2": ((3, 0),),
+}
+#: What a call of any kernel may carry.
+ATTRIBUTES: Final = frozenset(
+    {
+        "call_target_name",
+        "called_computations",
+        "has_side_effect",
+        "api_version",
+        "backend_config",
+        "mhlo.backend_config",
+        "mhlo.frontend_attributes",
+        "operand_layouts",
+        "result_layouts",
+        "output_operand_aliases",
+    }
+)
+#: What jax says of its own kernels and of XLA's; an attribute that is absent here is absent there.
+_COMPARED: Final = ATTRIBUTES - {"call_target_name", "has_side_effect"}
 _COMPLEX: Final = {"f32": "complex<f32>"}
 _REAL: Final = {complex_: real for real, complex_ in _COMPLEX.items()}
 
@@ -74,28 +124,27 @@ class Call(NamedTuple):
     """One call.
 
     Attributes:
-        settings: Of the kernel, by name; a letter by its code.
-        text: Settings of the older form, as they stand.
+        said: Its attributes by name, as MLIR writes them.
     """
 
     kernel: str
     inputs: Sequence[Shaped]
     outputs: Sequence[Shaped]
-    settings: Mapping[str, int]
-    text: str
+    said: Mapping[str, str]
 
 
 def check(call: Call) -> str:
     """What is wrong with a call of a listed kernel; empty if it reads and writes what it was given."""
-    routine = ROUTINES[call.kernel]
-    for name, value in call.settings.items():
-        if name in _LETTERS and value not in _LETTERS[name]:
-            return f"the setting {name} = {value}"
-    if routine == "eigh" and not re.fullmatch(r"[01],[01],100,1e-6", call.text):
-        return f"the settings {call.text[:40]!r}"
-    form = _form(routine, call.settings)
-    if not form or not _fits(form, call):
+    settings = _settings(call)
+    if settings is None:
+        return f"the settings {call.said.get('mhlo.backend_config', '')[:80]!r}"
+    form = _form(ROUTINES[call.kernel], settings)
+    if not _fits(form, call):
         return "arrays of other shapes or types than it fills"
+    expected = _native(call) if call.kernel in TPU else _foreign(form, call)
+    for name in sorted(_COMPARED):
+        if call.said.get(name, "") not in expected.get(name, ("",)):
+            return f"{name} = {call.said.get(name, 'nothing')[:80]}, which jax does not write"
     return ""
 
 
@@ -133,16 +182,77 @@ def _factor(shaped: Shaped) -> int:
     return 4 if shaped.dtype.startswith("complex") else 1
 
 
-def _form(routine: str, settings: Mapping[str, int]) -> str:
-    if routine == "trsm":
-        sides = {ord("L"): "trsm", ord("R"): "trsm right"}
-        return _FORMS.get(sides.get(settings.get("side", 0), ""), "")
-    if routine == "gesdd":
-        modes = {ord("A"): "gesdd", ord("N"): "gesdd", ord("S"): "gesdd slim"}
-        return _FORMS.get(modes.get(settings.get("mode", 0), ""), "")
-    if routine == "syevd" and "mode" in settings and settings["mode"] not in (ord("V"), ord("N")):
-        return ""
-    return _FORMS[routine]
+def _settings(call: Call) -> Mapping[str, str] | None:
+    """Settings of a call by name, as MLIR writes them; nothing if they are not those that its routine takes."""
+    routine = ROUTINES[call.kernel]
+    takes = _SETTINGS.get(routine, {})
+    if call.kernel in CUDA:
+        takes = _CUDA_SETTINGS.get(routine, takes)
+    text = call.said.get("mhlo.backend_config", "{}").removeprefix("{").removesuffix("}")
+    given = dict[str, str]()
+    for one in filter(None, text.split(", ")):
+        name, _, value = one.partition(" = ")
+        given[name] = value
+    return given if given.keys() == takes.keys() and all(given[name] in takes[name] for name in given) else None
+
+
+def _form(routine: str, settings: Mapping[str, str]) -> str:
+    match routine:
+        case "trsm" if settings["side"] in _letters("R"):
+            return _FORMS["trsm right"]
+        case "gesdd" if settings["mode"] in _letters("S"):
+            return _FORMS["gesdd slim"]
+        case "gesvdj" if settings["full_matrices"] == "false":
+            return _FORMS["gesvdj slim"]
+        case _:
+            return _FORMS[routine]
+
+
+def _foreign(form: str, call: Call) -> Mapping[str, tuple[str, ...]]:
+    """What jax writes about a call of its own kernel, whose shapes fit: matrices by columns, all else by rows."""
+    routine, before = ROUTINES[call.kernel], form.partition("->")[0].split()
+    axes = max(len(word.partition("/")[0]) for word in before)
+    deepest = max(len(shaped.shape) for shaped in call.inputs)
+    batch = deepest - axes
+
+    def layouts(types: Sequence[Shaped]) -> str:
+        return f"[{', '.join(_layout(len(one.shape), axes == 2 and len(one.shape) == deepest) for one in types)}]"
+
+    several = len(call.outputs) > 1
+    aliases = [
+        f"#stablehlo.output_operand_alias<output_tuple_indices = [{result if several else ''}], "
+        f"operand_index = {operand}, operand_tuple_indices = []>"
+        for operand, result in _TAKEN_OVER.get(routine, ())
+    ]
+    return {
+        "api_version": ("", "1 : i32"),
+        "backend_config": ("", '""'),
+        "called_computations": ("", "[]"),
+        "mhlo.backend_config": (call.said.get("mhlo.backend_config", "nothing"),),  # checked already; there is one
+        "mhlo.frontend_attributes": ("", f'{{num_batch_dims = "{batch}"}}'),
+        "operand_layouts": (layouts(call.inputs),),
+        "result_layouts": (layouts(call.outputs),),
+        "output_operand_aliases": (f"[{', '.join(aliases)}]",) if aliases else ("", "[]"),
+    }
+
+
+def _native(call: Call) -> Mapping[str, tuple[str, ...]]:
+    """What jax writes about a call that XLA writes out itself."""
+    routine = ROUTINES[call.kernel]
+    settings = tuple(f'"{lower},{sort},100,1e-6"' for lower in "01" for sort in "01")
+    return {
+        "api_version": ("2 : i32",) if routine == "lu" else ("", "1 : i32"),
+        "backend_config": settings if routine == "eigh" else ("", '""'),
+        "called_computations": ("", "[]"),
+    }
+
+
+def _layout(axes: int, by_columns: bool) -> str:
+    """A layout as MLIR writes it: axes, the one whose elements lie closest together first."""
+    order = list(reversed(range(axes)))
+    if by_columns:
+        order[:2] = reversed(order[:2])
+    return f"dense<{order if axes > 1 else order[0] if axes else ''}> : tensor<{axes}xindex>"
 
 
 def _fits(form: str, call: Call) -> bool:

@@ -99,3 +99,53 @@ COMPOSITES: Final = frozenset(
         "zeta",
     ]
 )
+
+
+def _attributes(table: str) -> Mapping[str, frozenset[str]]:
+    lines = (line.split() for line in table.strip().splitlines())
+    return {f"stablehlo.{name}": frozenset(attributes) for name, *attributes in lines}
+
+
+#: Attributes of each allowed operation that has any; what is not listed here it may not carry. Calls of kernels are
+#: held to the words that jax writes; see ``kernels``.
+ATTRIBUTES: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(TRANSCENDENTAL - _stablehlo("atan2 power"), frozenset({"result_accuracy"})),
+    "func.call": frozenset({"callee"}),
+    **_attributes(
+        """
+        broadcast_in_dim broadcast_dimensions
+        cholesky lower
+        compare compare_type comparison_direction
+        composite composite_attributes decomposition name version
+        concatenate dimension
+        constant value
+        convolution batch_group_count dimension_numbers feature_group_count lhs_dilation padding precision_config \
+            rhs_dilation window_reversal window_strides
+        dot_general algorithm dot_dimension_numbers precision_config
+        dynamic_slice slice_sizes
+        fft fft_length fft_type
+        gather dimension_numbers indices_are_sorted slice_sizes
+        iota iota_dimension
+        map dimensions
+        pad edge_padding_high edge_padding_low interior_padding
+        reduce dimensions
+        reduce_precision exponent_bits mantissa_bits
+        reduce_window base_dilations padding window_dilations window_dimensions window_strides
+        reverse dimensions
+        scatter indices_are_sorted scatter_dimension_numbers unique_indices
+        select_and_scatter padding window_dimensions window_strides
+        slice limit_indices start_indices strides
+        sort dimension is_stable
+        transpose permutation
+        triangular_solve left_side lower transpose_a unit_diagonal
+        """
+    ),
+}
+#: Attributes of a composite and their form: XLA takes them at their word instead of running the decomposition.
+COMPOSITE_ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
+    "chlo.ragged_dot": {
+        "precision_config": r'\["[A-Z]+", "[A-Z]+"\]',
+        "ragged_dot_dimension_numbers": r"\[(dense<[\d\[\], ]*> : tensor<\dxi64>(, |\])){6}",
+    },
+    "chlo.top_k": {"k": r"\d+ : i64"},
+}

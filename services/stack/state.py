@@ -146,4 +146,5 @@ def attach(settings: Settings) -> Settings:
         settings,
         database_url=settings.database_url or state.database_url,
         nats_url=settings.nats_url or state.nats_url,
+        market_key=None,
     )

@@ -2,11 +2,12 @@
 
 Two lanes share one executor, so that the next lease is on its way while the last one runs. What finishes within a
 quarter of a second is delivered together: one blob, one commitment batch, one submission. Where replicas compete, a
-result stays on this machine until the market says that all of them are bound.
+result stays on this machine until the market says that all of them are bound. What is not delivered is limited: a
+sandbox whose results nobody takes stops.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -22,8 +23,9 @@ from services.bus.commands import Lease, Reply
 from services.bus.wire import BusError
 from services.market.gateway import PARK
 from services.ports import Blobs, Opener, SystemClock
+from services.worker.backlog import Backlog, Sealed
 from services.worker.executor import Executor, Failure, Success
-from services.worker.packing import Bound, Packer, Result, bind, blobs_of
+from services.worker.packing import Packer, Result, bound, commitment
 from services.worker.runner import Inputs, Runner
 
 LANES = 2
@@ -41,6 +43,8 @@ class Agent:
     """One worker's life on the market.
 
     Args:
+        sealed: Keeps what competitors must not see yet.
+        backlog: Limits what is computed and not delivered.
         slots: Tasks of one lease.
         lanes: Leases in work at a time.
         substitutes: Programs that are run instead of others, by address: how a dishonest worker is played.
@@ -52,16 +56,20 @@ class Agent:
         executor: Executor,
         blobs: Blobs,
         opener: Opener,
+        sealed: Sealed,
+        backlog: Backlog | None = None,
         *,
         slots: int,
         lanes: int = LANES,
         substitutes: Mapping[str, bytes] | None = None,
     ) -> None:
         self._commander, self._executor, self._blobs, self._opener = commander, executor, blobs, opener
-        self._runner, self._packer = Runner(executor, SystemClock(), gather_s=GATHER_S), Packer(blobs)
+        self._sealed, self._backlog = sealed, backlog or Backlog()
+        self._runner = Runner(executor, SystemClock(), self._backlog, gather_s=GATHER_S)
+        self._packer = Packer(blobs)
         self._slots, self._lanes, self._substitutes = slots, lanes, substitutes or {}
-        self._bound: dict[tuple[str, int], Bound] = {}
         self._in_hand: set[tuple[str, int]] = set()
+        self._revealing = asyncio.Lock()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._starts = 0
@@ -72,7 +80,7 @@ class Agent:
         return self._commander.party.key
 
     def status(self) -> dict[str, object]:
-        counts = {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._bound)}
+        counts = {"done": self.done, "failed": self.failed, "in_hand": len(self._in_hand), "bound": len(self._sealed)}
         return {**counts, "worker": self.key, "limits": dict(self._executor.applied)}
 
     async def run(self) -> None:
@@ -85,7 +93,7 @@ class Agent:
             for one in running:
                 one.cancel()
         await asyncio.gather(*self._deliveries, return_exceptions=True)
-        self._bound.clear()
+        self._sealed.clear()
         self._in_hand.clear()
         with suppress(*_UNKNOWN_OUTCOME, Refused):
             async with asyncio.timeout(5):
@@ -119,7 +127,7 @@ class Agent:
         while not self._stopping.is_set():
             self._starts += 1
             try:
-                keep = tuple(sorted({*self._in_hand, *self._bound})[:2048])
+                keep = tuple(sorted({*self._in_hand, *self._sealed})[:2048])
                 await self._commander.send([ReturnTasks(keep)])
                 return
             except (*_UNKNOWN_OUTCOME, RefusedByMarket) as error:
@@ -150,6 +158,9 @@ class Agent:
             if last:
                 self._spawn(self._deliver_quietly(terms, last))
             last = group
+            if self._backlog.full:  # nothing more comes before something is delivered
+                self._spawn(self._deliver_quietly(terms, last))
+                last = []
         return await self._deliver(terms, last, more=True)
 
     async def _inputs(self, terms: JobPosted) -> Inputs:
@@ -169,36 +180,35 @@ class Agent:
             log.warning("task failed", job=terms.job, task=failure.task, reason=failure.reason, detail=failure.detail)
         self.failed += len(failures)
         try:
-            if terms.replicas > 1:
-                await self._commit_blindly(terms, results, failures)
-                return await self._submit([], more=more)
-            return await self._commit_and_submit(terms, results, failures, more=more)
+            if terms.replicas == 1 or not outcomes:
+                return await self._commit_and_submit(terms, results, failures, more=more)
+            await self._commit_blindly(terms, results, failures)
+            return await self._submit([], more=more)
         finally:  # not before the submission: what is not in hand is handed back when an answer went lost
             self._in_hand.difference_update((terms.job, outcome.task) for outcome in outcomes)
+            self._backlog.drop(sum(len(result.data) for result in results))
 
     async def _commit_and_submit(
         self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure], *, more: bool
     ) -> list[Lease]:
         """Nobody competes for these tasks: one command binds us and shows the results, once their blobs are up."""
-        bound, upload = await self._packer.bind(results) if results else ([], None)
-        if upload is not None:
-            await asyncio.shield(upload)
-        first = [*_failed(terms, failures), *(one.commitment(self.key) for one in bound)]
-        return await self._submit([one.submission for one in bound], after=first, more=more)
+        bound = await self._packer.upload(results) if results else []
+        shown = [one.submission for one in bound]
+        first = [*_failed(terms, failures), *(commitment(self.key, one) for one in shown)]
+        return await self._submit(shown, after=first, more=more)
 
     async def _commit_blindly(self, terms: JobPosted, results: Sequence[Result], failures: Sequence[Failure]) -> None:
         """Others run these tasks too: what we found stays here until all are bound."""
-        bound = [self._bound.setdefault((terms.job, one.submission.task), one) for one in bind(results)]
-        accepted: list[Bound] = []
+        stands = set[tuple[str, int]]()
         try:
-            reply = await self._send([*(one.commitment(self.key) for one in bound), *_failed(terms, failures)])
-            accepted = _accepted(bound, reply)
+            kept = await self._sealed.keep(await bound(results)) if results else []
+            reply = await self._send([*(commitment(self.key, one) for one in kept), *_failed(terms, failures)])
+            stands = {(one.job, one.task) for one in _accepted(kept, reply)}
         finally:
-            self._forget(one for one in bound if one not in accepted)
-
-    def _forget(self, bound: Iterable[Bound]) -> None:
-        for one in bound:
-            self._bound.pop((one.submission.job, one.submission.task), None)
+            self._sealed.forget({(one.job, one.task) for one in results} - stands)
+        if self._sealed.shrink():
+            log.warning("too many results wait for their competitors; the oldest are handed back", job=terms.job)
+            await self._hand_back()
 
     async def _deliver_quietly(self, terms: JobPosted, outcomes: Sequence[Success | Failure]) -> None:
         try:
@@ -212,20 +222,21 @@ class Agent:
 
         A competitor may have left meanwhile; its replica runs again, and until then the result stays here.
         """
-        bound = [found for key in due if (found := self._bound.get(key)) is not None]
-        lost, shown = len(bound) < len(due), bound
+        kept = [found for key in due if (found := self._sealed.get(key)) is not None]
+        lost, shown = len(kept) < len(due), kept
         try:
-            for stored in blobs_of(bound):
-                await self._blobs.put(stored)
-            reply = await self._send([one.submission for one in bound]) if bound else Reply()
+            async with self._revealing:  # one blob in memory at a time
+                for address in {one.result.address: None for one in kept}:
+                    await self._blobs.put(await self._sealed.open(address))
+            reply = await self._send(kept) if kept else Reply()
             early = {refusal.item for refusal in reply.refused if refusal.name == NotYetRevealable.__name__}
-            shown = [one for number, one in enumerate(bound) if number not in early]
-            self.done += len(bound) - len(reply.refused)
+            shown = [one for number, one in enumerate(kept) if number not in early]
+            self.done += len(kept) - len(reply.refused)
         except (*_UNKNOWN_OUTCOME, Refused) as error:
             log.info("a reveal was lost; its tasks are handed back", error=str(error) or type(error).__name__)
             lost = True
         finally:
-            self._forget(shown)
+            self._sealed.forget([(one.job, one.task) for one in shown])
         if lost:
             await self._hand_back()
 
@@ -266,7 +277,7 @@ def _failed(terms: JobPosted, failures: Sequence[Failure]) -> list[Command]:
     return [FailTask(terms.job, failure.task, failure.reason) for failure in failures]
 
 
-def _accepted(bound: Sequence[Bound], reply: Reply) -> list[Bound]:
+def _accepted(kept: Sequence[SubmitResult], reply: Reply) -> list[SubmitResult]:
     """Those whose commitment stands; one that stood already was recorded by a send whose answer was lost."""
     refused = {refusal.item for refusal in reply.refused if refusal.name != "AlreadyCommitted"}
-    return [one for number, one in enumerate(bound) if number not in refused]
+    return [one for number, one in enumerate(kept) if number not in refused]

@@ -72,8 +72,8 @@ class Batch:
         self._compile_s = compile_s
         self._answered = False
         self._began = False
-        self._fresh = not child.used
-        child.used = True
+        self._fresh = not child.uses
+        child.uses += 1
 
     async def outcomes(self) -> list[Outcome]:
         """The next outcomes; none while the program is made ready.

@@ -45,7 +45,7 @@ class Child:
     def __init__(self, directory: Path, platform: Platform, threads: int | None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=self.PREFIX, dir=directory))
         self.applied: dict[str, bool] = {}
-        self.used = False
+        self.uses = 0
         self._log = self.directory / "log"
         self._socket, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:

@@ -5,9 +5,8 @@ exception: the process is ended, a spare takes its place, and the rest of the ba
 """
 
 import asyncio
-import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +14,10 @@ from typing import Final, Self
 
 import psutil
 
+from domain.blobs import digest_of
 from domain.errors import Corrupt
 from domain.events import FailureReason, Platform
+from services.aside import aside
 from services.programs.verdict import Inadmissible, Inspection
 from services.worker import frames
 from services.worker.batch import Batch, Failure, Limits, Outcome, Success
@@ -48,6 +49,8 @@ class Executor:
         compile_s: Time to make a program ready.
         inspect_s: Time to inspect one.
         size: Sandboxes that serve.
+        inspections: After so many a sandbox is replaced, so that what a program may have done to it ends there; absent
+            for never.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class Executor:
         compile_s: float = COMPILE_S,
         inspect_s: float = INSPECT_S,
         size: int = 1,
+        inspections: int | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._threads = threads
         self._compile_s = compile_s
         self._inspect_s = inspect_s
         self.size = size
+        self._inspections = inspections
         self._pool = Pool(directory, partial(Child, directory, platform, threads), size=size)
 
     async def __aenter__(self) -> Self:
@@ -136,7 +141,8 @@ class Executor:
         async with self._pool.seat() as seat:
             while True:
                 child = await seat.ready()
-                fresh, child.used = not child.used, True
+                fresh = not child.uses
+                child.uses += 1
                 try:
                     answer = await self._inspect(child, program)
                 except Lost as lost:
@@ -147,6 +153,10 @@ class Executor:
                 except BaseException:
                     await seat.end()
                     raise
+                if self._inspections is not None:
+                    self.stand_by()
+                    if child.uses >= self._inspections:
+                        await seat.end()
                 if isinstance(answer, frames.Inspected):
                     return answer.inspection
                 raise Inadmissible(answer.reason, answer.detail)
@@ -154,7 +164,8 @@ class Executor:
     async def _inspect(self, child: Child, program: bytes) -> frames.Inspected | frames.Rejection:
         deadline = asyncio.get_running_loop().time() + self._inspect_s
         cpu_s = int(self._inspect_s * (psutil.cpu_count() or 1)) + 1
-        await child.send(frames.Inspect(_address(program), INSPECT_MB, cpu_s), frames.Load(_address(program), program))
+        name = await _address(program)
+        await child.send(frames.Inspect(name, INSPECT_MB, cpu_s), frames.Load(name, program))
         left_s = deadline - asyncio.get_running_loop().time()
         (answer,) = await child.receive(left_s, INSPECT_MB + COMPILER_MB)
         if not isinstance(answer, frames.Inspected | frames.Rejection):
@@ -171,7 +182,7 @@ class Executor:
         *,
         ends: Mapping[int, float] | None = None,
         names: Names | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Run ``program`` on each of ``tasks``, and yield their outcomes in order, each as it is known.
 
         A result of less than ``serving.HOLD_S`` of work may wait for the task after it.
@@ -189,7 +200,7 @@ class Executor:
         """
         bounds, ends = limits or self._limits, ends or {}
         inputs = (program, shared, mapped)
-        called = names or tuple(None if blob is None else _address(blob) for blob in inputs)
+        called = names or tuple([None if blob is None else await _address(blob) for blob in inputs])
         blobs = {name: blob for name, blob in zip(called, inputs, strict=True) if name and blob is not None}
         left, doomed = deque(tasks), dict[int, Failure]()
         request = partial(_request, called, bounds, self._compile_s, self._threads)
@@ -233,8 +244,8 @@ def _fault(reason: FailureReason) -> Fault:
             return "crash"
 
 
-def _address(blob: bytes) -> bytes:
-    return hashlib.sha256(blob).digest()
+async def _address(blob: bytes) -> bytes:
+    return await aside(len(blob), digest_of, blob)
 
 
 def _request(names: Names, limits: Limits, compile_s: float, threads: int | None, tasks: tuple[int, ...]) -> frames.Run:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from domain.blobs import BlobRef, address_of, commit_to, digest_at, digest_of, equality_tag, result_commitment
 from domain.task import CommitResult, SubmitResult
+from services.aside import aside
 from services.ports import Blobs
 
 #: Time from one blob's start to the next one's: what is ready meanwhile shares it. The first of a while goes at once.
@@ -29,16 +30,17 @@ class Bound(NamedTuple):
     submission: SubmitResult
     stored: bytes
 
-    def commitment(self, worker: str) -> CommitResult:
-        shown = self.submission
-        digest = result_commitment(worker, shown.job, shown.task, shown.nonce, shown.result, shown.equality)
-        return CommitResult(shown.job, shown.task, digest)
-
 
 class Result(NamedTuple):
     job: str
     task: int
     data: bytes
+
+
+def commitment(worker: str, shown: SubmitResult) -> CommitResult:
+    """What ``shown`` will open."""
+    digest = result_commitment(worker, shown.job, shown.task, shown.nonce, shown.result, shown.equality)
+    return CommitResult(shown.job, shown.task, digest)
 
 
 def bind(results: Sequence[Result]) -> list[Bound]:
@@ -78,18 +80,27 @@ def blobs_of(bound: Iterable[Bound]) -> list[bytes]:
     return list({one.submission.result.address: one.stored for one in bound}.values())
 
 
+async def bound(results: Sequence[Result]) -> list[Bound]:
+    """As ``bind``, without holding up the event loop."""
+    return await aside(sum(len(result.data) for result in results), bind, results)
+
+
 class Packer:
     """Binds results and uploads them at once: for tasks where nobody competes, so nobody can copy."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._waiting: list[tuple[Sequence[Result], asyncio.Future[tuple[list[Bound], asyncio.Task[None]]]]] = []
+        self._waiting: list[tuple[Sequence[Result], asyncio.Future[list[Bound]]]] = []
         self._upload: asyncio.Task[None] | None = None
         self._resting = False
 
-    async def bind(self, results: Sequence[Result]) -> tuple[list[Bound], asyncio.Task[None]]:
-        """Bound results, in order, and the upload of their blobs, which must have ended before they are submitted."""
-        future: asyncio.Future[tuple[list[Bound], asyncio.Task[None]]] = asyncio.get_running_loop().create_future()
+    async def upload(self, results: Sequence[Result]) -> list[Bound]:
+        """Bound results, in order, whose blobs are where everybody finds them; goes on when the wait is cancelled.
+
+        Raises:
+            Unavailable: They are not.
+        """
+        future: asyncio.Future[list[Bound]] = asyncio.get_running_loop().create_future()
         self._waiting.append((results, future))
         self._start()
         return await future
@@ -100,25 +111,26 @@ class Packer:
             return
         loop = asyncio.get_running_loop()
         waiting, self._waiting = self._waiting, []
-        bound = bind([result for results, _ in waiting for result in results])
-        self._upload = upload = loop.create_task(self._put(blobs_of(bound)))
-        upload.add_done_callback(self._ended)
+        self._upload = loop.create_task(self._put(waiting))
+        self._upload.add_done_callback(lambda _: self._start())
         self._resting = True
         loop.call_later(PACE_S, self._rested)
+
+    async def _put(self, waiting: Sequence[tuple[Sequence[Result], asyncio.Future[list[Bound]]]]) -> None:
+        try:
+            packed = await bound([result for results, _ in waiting for result in results])
+            for stored in blobs_of(packed):
+                await self._blobs.put(stored)
+        except Exception as error:  # whoever waits gets it, whatever it is
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
         at = 0
         for results, future in waiting:
             if not future.done():
-                future.set_result((bound[at : at + len(results)], upload))
+                future.set_result(packed[at : at + len(results)])
             at += len(results)
-
-    async def _put(self, blobs: Sequence[bytes]) -> None:
-        for stored in blobs:
-            await self._blobs.put(stored)
-
-    def _ended(self, upload: "asyncio.Task[None]") -> None:
-        if not upload.cancelled():
-            upload.exception()
-        self._start()
 
     def _rested(self) -> None:
         self._resting = False

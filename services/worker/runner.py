@@ -7,11 +7,13 @@ for all that queued up meanwhile, and what comes out together is packed together
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
 from domain.events import JobPosted
 from services.ports import Clock
+from services.worker.backlog import Backlog
 from services.worker.executor import Executor, Failure, Limits, Names, Success
 
 #: The most tasks in one batch.
@@ -39,11 +41,13 @@ class _Waiting(NamedTuple):
 class Runner:
     """Feeds one executor. ``run`` the loop in a task; ``outcomes`` is what the lanes use."""
 
-    def __init__(self, executor: Executor, clock: Clock, *, gather_s: float) -> None:
+    def __init__(self, executor: Executor, clock: Clock, backlog: Backlog, *, gather_s: float) -> None:
         """Args:
+        backlog: Results are added to it, and none is taken from a sandbox while it is full; who delivers them drops
+            them.
         gather_s: What finishes within this time is handed over together, in seconds.
         """
-        self._executor, self._clock, self._gather_s = executor, clock, gather_s
+        self._executor, self._clock, self._backlog, self._gather_s = executor, clock, backlog, gather_s
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
 
@@ -51,7 +55,7 @@ class Runner:
         self, terms: JobPosted, inputs: Inputs, tasks: list[int], expires_at: datetime
     ) -> AsyncIterator[Outcomes]:
         """Outcomes of these tasks, in groups as they finish; what is not done at ``expires_at`` has failed."""
-        waiting = _Waiting(terms, inputs, tasks, expires_at, asyncio.Queue())
+        waiting = _Waiting(terms, inputs, tasks, expires_at, asyncio.Queue(maxsize=len(tasks) + 1))  # and the end
         self._waiting.append(waiting)
         self._wake.set()
         while (group := await waiting.outcomes.get()) is not None:
@@ -99,14 +103,21 @@ class Runner:
         ends = {index: now + left_s for one, left_s in left for index in one.tasks}
         groups: dict[int, Outcomes] = {}
         began = clock()
-        async for outcome in self._executor.run(
+        outcomes = self._executor.run(
             inputs.program, inputs.shared, inputs.mapped, list(owner), limits, ends=ends, names=inputs.names
-        ):
-            if groups and clock() - began > self._gather_s:
-                self._hand_over(groups, owner)
-            if not groups:
-                began = clock()
-            groups.setdefault(id(owner[outcome.task]), []).append(outcome)
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                if groups and clock() - began > self._gather_s:
+                    self._hand_over(groups, owner)
+                if not groups:
+                    began = clock()
+                groups.setdefault(id(owner[outcome.task]), []).append(outcome)
+                if isinstance(outcome, Success):
+                    self._backlog.add(len(outcome.result))
+                if self._backlog.full:
+                    self._hand_over(groups, owner)
+                    await self._backlog.room()
         self._hand_over(groups, owner)
         self._executor.stand_by()
 

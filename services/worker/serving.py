@@ -10,11 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from domain.blobs import BLOB_BYTES_MAX
 from domain.events import FailureReason
 from services.arrays import BadArrays, pack, unpack
 from services.programs import admission
-from services.programs.verdict import Inadmissible, Inspection
+from services.programs.verdict import DEFAULT, Inadmissible, Inspection
 from services.worker import confine, frames
 from services.worker.frames import (
     Began,
@@ -39,8 +38,6 @@ PROGRAMS_MAX: Final = 16
 INPUTS_MAX: Final = 8
 #: Processor seconds that a sandbox without work may use.
 IDLE_CPU_S: Final = 600
-#: What the arrays of one result may take together; the rest of a blob is for their names.
-RESULT_BYTES_MAX: Final = BLOB_BYTES_MAX - (1 << 20)
 #: How long the results of short tasks wait for company on their way to the worker, in seconds.
 HOLD_S: Final = 0.0005
 
@@ -91,7 +88,7 @@ class Program:
             (shared, row), named = jax.tree.unflatten(exported.in_tree, inputs)
             self._expected = _shapes(shared), _shapes(row)
             bytes_out = sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in exported.out_avals)
-            if bytes_out > RESULT_BYTES_MAX:
+            if bytes_out > DEFAULT.output_bytes:
                 raise Unfit("inadmissible", f"a result of {bytes_out} bytes is larger than a blob may be")
             self._compiled = jax.jit(exported.call).lower(shared, row, **named).compile()
             self._names = names_of(exported.out_tree)

@@ -6,6 +6,7 @@ from statistics import median, quantiles
 
 import numpy as np
 
+import pasar
 from domain.kernels import trivial
 from services.programs.export import export_program
 from tests.benchmarks.desk import Desk, open_desk
@@ -21,9 +22,12 @@ async def bench() -> dict[str, float]:
     program = await asyncio.to_thread(export_program, trivial.square_plus_one, None, {"x": np.float32(0)}, ("cpu",))
     async with open_desk() as desk:
         took = [await _one(desk, program, number) for number in range(WARM_UP_JOBS + JOBS)][WARM_UP_JOBS:]
+    through_sdk = await asyncio.to_thread(_through_sdk)
     return {
         "job_p50_ms": round(median(took) * 1e3, 1),
         "job_p99_ms": round(quantiles(took, n=100)[98] * 1e3, 1),
+        "sdk_latency_p50_ms": round(median(through_sdk) * 1e3, 1),
+        "sdk_latency_p99_ms": round(quantiles(through_sdk, n=100)[98] * 1e3, 1),
     }
 
 
@@ -34,3 +38,18 @@ async def _one(desk: Desk, program: bytes, number: int) -> float:
     took = time.perf_counter() - began
     assert outputs["y"] == np.float32(number) ** 2 + 1, "another result than the program's"
     return took
+
+
+def _through_sdk() -> list[float]:
+    """Seconds from ``submit`` to what ``result`` returns, for distinct inputs: priced and posted each time."""
+    took = []
+    with pasar.connect(ephemeral=True) as market:
+        market.fund(pasar.sats(100_000))
+        function = market.job(lambda x: x * x + 1)
+        for number in range(WARM_UP_JOBS + JOBS):
+            time.sleep(PAUSE_S)
+            began = time.perf_counter()
+            found = function.submit(np.float32(number)).result()
+            took.append(time.perf_counter() - began)
+            assert found == np.float32(number) ** 2 + 1, "another result than the function's"
+    return took[WARM_UP_JOBS:]

@@ -12,12 +12,14 @@ import msgspec
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.js.api import ObjectStoreConfig
 
 from domain.blobs import BLOB_BYTES_MAX, address_of, blob_ref
-from domain.errors import BlobMissing, Corrupt, Malformed
+from domain.errors import BlobMissing, Corrupt, Malformed, Unavailable
 from services.bus import blobs
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
 from services.bus.connect import connect
+from services.client.session import session
 from services.config import Settings
 from services.stack.supervisor import Stack
 from tests.system.market import back, kill, until
@@ -149,6 +151,57 @@ async def test_wiped_bucket_is_healed_by_a_holder(store: Store, tmp_path: Path) 
     reader = await store.party()
     assert [await reader.get(address) for address in addresses] == contents
     assert await store.messages() >= 4
+
+
+async def test_bucket_of_an_earlier_version_gets_the_limits_of_today_and_keeps_its_blobs(store: Store) -> None:
+    stream, stored = store.relay.jetstream(), os.urandom(10)
+    await stream.delete_stream(STREAM)
+    await stream.create_object_store(blobs.BUCKET, config=ObjectStoreConfig(max_bytes=1 << 30))
+    address = await (await store.party()).put(stored)
+    for _ in range(2):
+        await ensure_bucket(store.relay)
+    config = (await stream.stream_info(STREAM)).config
+    assert (config.max_age, config.max_bytes) == (blobs.STORE_AGE_MAX_S, blobs.STORE_BYTES_MAX)
+    assert await (await store.party()).get(address) == stored
+
+
+async def test_full_bucket_takes_blobs_again_when_old_ones_expire_and_holders_still_have_those(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = os.urandom(40_000), os.urandom(40_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "STORE_BYTES_MAX", 60_000)
+        patch.setattr(blobs, "STORE_AGE_MAX_S", 2.0)
+        await store.wipe()
+        holder, other = await store.party(tmp_path), await store.party()
+        address = await holder.put(first)
+        with pytest.raises(Unavailable):
+            await other.put(second)
+
+        async def accepted() -> str:
+            return await other.put(second)
+
+        await until(accepted)
+    await ensure_bucket(store.relay)
+    assert await (await store.party()).get(address) == first
+
+
+async def test_blob_that_expired_is_uploaded_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "KNOWN_S", 0.0)
+    writer, stored = await store.party(), os.urandom(10)
+    address = await writer.put(stored)
+    await store.wipe()
+    await writer.put(stored)
+    assert await (await store.party()).get(address) == stored
+
+
+async def test_client_gives_back_what_it_fetched(store: Store) -> None:
+    stored = os.urandom(100)
+    address = await (await store.party()).put(stored)
+    async with session(store.stack.settings, "anna") as client:
+        await client.fetch(address)
+        await store.wipe()
+        assert await (await store.party()).get(address) == stored
 
 
 async def test_fetched_blob_is_held_and_given_to_others(store: Store, tmp_path: Path) -> None:

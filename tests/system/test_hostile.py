@@ -17,11 +17,11 @@ import pytest_asyncio
 
 from domain.kernels import trivial
 from services import arrays
-from services.programs.export import Function, export_program
+from services.programs.export import export_program
 from services.programs.verdict import Inadmissible
 from services.worker import child
 from services.worker.executor import Executor, Failure, Limits, Outcome, Success
-from tests import attacks
+from tests import attacks, hostile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 REPOSITORY = Path(attacks.__file__).parents[1]
@@ -123,6 +123,17 @@ async def test_inspection_tells_what_a_program_is(stumbling: Executor, square: b
     assert found == await stumbling.inspect(square)
 
 
+async def test_sandbox_is_replaced_after_some_inspections(tmp_path: Path, square: bytes) -> None:
+    refused = hostile.garbage()
+    async with Executor(tmp_path, inspections=2) as executor:
+        first = await executor.inspect(square)
+        served, standing_by = executor.pid, executor.spare_pid
+        with pytest.raises(Inadmissible, match="unreadable"):
+            await executor.inspect(refused)
+        assert await executor.inspect(square) == first
+        assert executor.pid == standing_by != served
+
+
 @pytest.mark.parametrize("program", attacks.FAULTS)
 async def test_inspection_that_fails_is_a_reason_of_its_own(stumbling: Executor, square: bytes, program: bytes) -> None:
     with pytest.raises(Inadmissible, match="looking into it") as refused:
@@ -149,39 +160,51 @@ async def executor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ex
         yield started
 
 
-def endless(shared: Arrays, row: Arrays) -> Arrays:
-    def inner(_: int, x: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, 1_000_000, lambda _, y: jnp.sin(y), x)
-
-    return {"y": jax.lax.fori_loop(0, 1_000_000, inner, row["x"])}
-
-
-def memory_bomb(shared: Arrays, row: Arrays) -> Arrays:
-    line = jnp.arange(60_000, dtype=jnp.float32) + row["x"]
-    return {"y": jnp.sort(jnp.outer(line, line).ravel())[0]}
-
-
 def growing_loop(shared: Arrays, row: Arrays) -> Arrays:
     """Its memory is not one array but many."""
     _, kept = jax.lax.scan(lambda x, _: (x + 1, x * jnp.ones(1 << 20)), row["x"], length=4096)
     return {"y": jnp.sort(kept, axis=0)[0, 0]}
 
 
-def compile_bomb(shared: Arrays, row: Arrays) -> Arrays:
-    total = jnp.float32(0)
-    for size in range(10, 400):
-        total += jnp.sort(jnp.sin(jnp.arange(size, dtype=jnp.float32) * row["x"]))[3]
-    return {"y": total}
-
-
-@pytest.mark.parametrize(
-    ("program", "reason"),
-    [(endless, "timeout"), (memory_bomb, "memory"), (growing_loop, "memory"), (compile_bomb, "timeout")],
-)
-async def test_program_that_turns_out_badly_fails_alone(
-    executor: Executor, square: bytes, program: Function, reason: str
-) -> None:
-    (failure,) = await outcomes(executor, export_program(program, None, SCALAR), 1)
+async def fate(executor: Executor, program: bytes) -> Failure:
+    mapped = arrays.pack({"x": hostile.ROW["x"][None]})
+    (failure,) = [one async for one in executor.run(program, None, mapped, [0])]
     assert isinstance(failure, Failure)
-    assert failure.reason == reason
+    return failure
+
+
+#: How programs that exhaust something end; XLA may run out of one thing or of another.
+ENDS = {
+    "time to compile": {"timeout", "memory"},
+    "time to compile, or the stack": {"timeout", "memory", "crash"},
+    "memory": {"memory"},
+    "time to run": {"timeout"},
+}
+
+
+async def test_every_hostile_program_fails_for_its_reason_on_a_worker_that_goes_on(
+    tmp_path: Path, executor: Executor, square: bytes
+) -> None:
+    reasons = set()
+    async with Executor(tmp_path, Limits(wall_s=1, memory_mb=64)) as patient:
+        await patient.warm()
+        before = patient.pid
+        for builder, reason in hostile.REFUSED.items():
+            failure = await fate(patient, builder())
+            assert (failure.reason, f"not admitted ({reason})" in failure.detail) == ("inadmissible", True), builder
+            reasons.add(reason)
+        assert number((await outcomes(patient, square, 3))[0]) == 10
+        assert patient.pid == before
+    for builder, exhausted in hostile.ADMITTED.items():
+        failure = await fate(executor, builder())
+        assert failure.reason in ENDS[exhausted], builder
+        reasons.add(failure.reason)
+        assert number((await outcomes(executor, square, 3))[0]) == 10
+    assert len(reasons) >= 20
+
+
+async def test_loop_that_gathers_memory_fails_alone(executor: Executor, square: bytes) -> None:
+    (failure,) = await outcomes(executor, export_program(growing_loop, None, SCALAR), 1)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "memory"
     assert number((await outcomes(executor, square, 3))[0]) == 10

@@ -127,6 +127,7 @@ async def test_hot_connection_is_told_what_it_may_not_do_while_it_waits(settings
 
 
 async def test_commander_of_a_role_that_may_not_command_is_told_so(settings: Settings) -> None:
+    party(settings, "market")  # a market was started here once
     async with bootstrap.commander(settings, party(settings, "anna"), role="reader") as commander:
         with pytest.raises(PermissionDenied, match=r"reader may not publish to pasar\.command"):
             await commander.send([PauseWorker()], timeout_s=60)

@@ -178,10 +178,10 @@ def test_same_work_is_handed_out_again_for_a_tenth(
     row = m.jobs()[0]
     assert (row.job, row.original, row.charged_msat) == (again.id, first.id, -(-(row.price_msat + row.fee_msat) // 10))
 
-    async def nothing(job: str) -> list[Any]:
+    async def nothing(job: str, **_: int) -> list[Any]:
         return []
 
-    monkeypatch.setattr(m._desk._reader, "tasks", nothing)
+    monkeypatch.setattr(m._desk._reader, "events", nothing)
     with pytest.raises(pasar.ResultLost, match="reuse=False"):
         score.submit(weights(7), inputs(7)).result(30)
 
@@ -223,10 +223,31 @@ def test_late_job_goes_on_and_survives_an_interrupt(slow: pasar.Function[..., An
 def test_cancelled_job_says_so(slow: pasar.Function[..., Any]) -> None:
     job = slow.map(np.linspace(0.1, 0.9, 96, dtype=np.float32))
     next(iter(job)).result(30)
-    job.cancel()
+    assert job.cancel()
     with pytest.raises(pasar.JobFailed, match="it was cancelled"):
         job.result(30)
     assert "not" in repr(job)
+    assert not job.cancel()
+
+
+def test_job_that_is_cancelled_at_once_is_cancelled(m: pasar.Market, slow: pasar.Function[..., Any]) -> None:
+    job = slow.map(np.linspace(0.2, 0.8, 96, dtype=np.float32))
+    assert job.cancel()
+    with pytest.raises(pasar.JobFailed, match="it was cancelled"):
+        job.result(30)
+
+
+def test_wide_result_keeps_its_precision(m: pasar.Market) -> None:
+    with jax.enable_x64(True):
+        job = m.job(lambda x: x / 3).submit(np.float64(1))
+    assert float(job.result(30)) == 1 / 3
+
+
+def test_nothing_is_kept_of_a_job_that_is_over(m: pasar.Market, score: pasar.Function[..., Any]) -> None:
+    job = score.submit(weights(14), inputs(14))
+    job.result(30)
+    wait_until(lambda: job.id not in m._desk._jobs)
+    assert job.id not in m._desk._feed._stories
 
 
 def test_job_is_found_again_after_a_restart_of_the_kernel(m: pasar.Market) -> None:
@@ -246,7 +267,9 @@ def test_job_is_found_again_after_a_restart_of_the_kernel(m: pasar.Market) -> No
         assert sorted(stranger.job_by_id(job.id).result(30)) == ["0", "1", "2"]
         assert stranger.balance == 0
     with pytest.raises(pasar.Refused, match="closed"):
-        again.fund(1)
+        again.fund(pasar.sats(1))
+    with pytest.raises(pasar.Closed, match="connect"):
+        again.job(trio.__wrapped__).submit(inputs(10))  # type: ignore[attr-defined]
 
 
 async def test_history_is_read_and_followed(m: pasar.Market, score: pasar.Function[..., Any]) -> None:
@@ -267,6 +290,10 @@ async def test_history_is_read_and_followed(m: pasar.Market, score: pasar.Functi
     assert sum(escrow.free_msat for escrow in m.replay().escrows.values()) == m.balance
     with pytest.raises(pasar.Refused, match="not posted yet"):
         m.replay(upto=3).job(job.id)
+    with pytest.raises(pasar.Refused, match="several jobs begin with"):
+        m.replay().job("")
+    with pytest.raises(ValueError, match="not both"):
+        m.replay(upto=3, at=all_[-1].at)
 
 
 def test_content_is_opened_by_reference_and_by_address(m: pasar.Market, score: pasar.Function[..., Any]) -> None:

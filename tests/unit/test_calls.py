@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services import arrays
-from services.client.calls import Calls, leaf_name, result, stacked
+from services.client.calls import Calls, Unfit, leaf_name, opened, result, stacked
 from services.client.errors import NotAnArgument, NotMapped
 from services.programs.export import DependsOnValues, load
 from services.programs.trees import leaves_by_name
@@ -16,13 +16,18 @@ from services.programs.trees import leaves_by_name
 RNG = np.random.default_rng(0)
 
 
-def run(call: Any, row: int = 0) -> Any:
-    """What a worker would return for one task, opened."""
+def packed(call: Any, row: int = 0) -> bytes:
+    """What a worker would return for one task."""
     exported = load(call.program)
     shared = arrays.unpack(call.shared) if call.shared else {}
     mapped = {name: array[row] for name, array in (arrays.unpack(call.mapped) if call.mapped else {}).items()}
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(exported.call(shared, mapped))]
-    return result(call.out_tree, arrays.pack(leaves_by_name(exported.out_tree, leaves)))
+    return arrays.pack(leaves_by_name(exported.out_tree, leaves))
+
+
+def run(call: Any, row: int = 0) -> Any:
+    """What a worker would return for one task, opened."""
+    return result(call.form, opened(call.form, packed(call, row)))
 
 
 def scaled(x: Any, factor: Any) -> Any:
@@ -79,7 +84,7 @@ def test_axes_are_those_of_vmap() -> None:
     axes: tuple[Any, ...] = ({"a": 1, "b": None}, 1)
     call = Calls(function).mapped((tree, x), {}, axes)
     here = jax.vmap(function, in_axes=axes)(tree, x)
-    assert jnp.allclose(stacked([run(call, row) for row in range(call.tasks)]), here)
+    assert jnp.allclose(stacked(call.form, [opened(call.form, packed(call, row)) for row in range(call.tasks)]), here)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +155,59 @@ def test_program_is_exported_once_for_each_form() -> None:
         assert (
             calls.single((np.ones(2, np.float64),), {}).program != calls.single((np.ones(2, np.float32),), {}).program
         )
+
+
+def test_wide_result_stays_wide_in_a_thread_that_is_not_configured_so() -> None:
+    with jax.enable_x64(True):
+        call = Calls(lambda x: {"wide": x * 2, "whole": x.astype(int)}).single((np.arange(3) + 1e-12,), {})
+        assert call.form.outputs[0].dtype == np.int64 or call.form.outputs[0].dtype == np.float64
+        returned = packed(call)
+    assert not jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    found = result(call.form, opened(call.form, returned))
+    assert (found["wide"].dtype, found["whole"].dtype) == (np.float64, np.int64)
+    assert (np.asarray(found["wide"]) == (np.arange(3) + 1e-12) * 2).all()
+    assert stacked(call.form, [opened(call.form, returned)])["wide"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"0": np.zeros((7, 2), np.int8)},
+        {"0": np.zeros((), np.float64)},
+        {"0": np.zeros(1, np.float32)},
+        {"1": np.zeros((), np.float32)},
+        {"0": np.zeros((), np.float32), "1": np.zeros(())},
+        {},
+    ],
+)
+def test_result_of_another_form_than_the_program_s_is_not_taken(returned: dict[str, Any]) -> None:
+    call = Calls(lambda x: x.sum()).single((np.ones(4, np.float32),), {})
+    with pytest.raises(Unfit, match="the program returns"):
+        opened(call.form, arrays.pack(returned))
+    assert run(call) == 4
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        jax.default_matmul_precision("highest"),
+        jax.threefry_partitionable(False),
+        jax.default_prng_impl("rbg"),
+        jax.numpy_dtype_promotion("strict"),
+    ],
+)
+def test_program_is_traced_again_under_another_configuration(configured: Any) -> None:
+    traced = []
+
+    def function(w: Any, x: Any) -> Any:
+        traced.append(x)
+        return x @ w + jax.random.normal(jax.random.key(0), (2,))
+
+    calls, args = Calls(function), (np.ones((3, 2), np.float32), np.ones(3, np.float32))
+    calls.single(args, {})
+    before = len(traced)
+    calls.single(args, {})
+    assert len(traced) == before
+    with configured:
+        calls.single(args, {})
+    assert len(traced) > before

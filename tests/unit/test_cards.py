@@ -14,6 +14,7 @@ from domain.quote import Needs, Offer, quote
 from services.client import bill, live
 from services.client.cards import BYTES_MAX, Card, html, text
 from services.client.live import Live
+from services.client.market import _terms
 from services.client.money import Amount, msats, sats
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=\"y\">&amp;"
@@ -156,3 +157,15 @@ def test_card_changes_at_most_four_times_a_second_and_ends_in_its_last_state(mon
     assert handle.shown[-1] == "100"
     shown.flush()
     assert handle.shown.count("100") == 1
+
+
+@pytest.mark.parametrize("term", ["budget", "price", "stake"])
+def test_bare_number_is_no_amount(term: str) -> None:
+    with pytest.raises(TypeError, match=rf"{term}= is an amount .* say pasar\.sats\(10_000\)"):
+        _terms(**{term: 10_000})
+    assert getattr(_terms(**{term: sats(10)}), f"{term}_msat") == 10_000
+
+
+def test_sums_of_amounts_are_amounts() -> None:
+    for amount in (sats(1) + sats(2), sats(4) - sats(1), 3 * sats(1), sats(6) // 2, sum([sats(1), sats(2)])):
+        assert (amount, repr(amount)) == (3_000, "3 sat")

@@ -141,20 +141,6 @@ def test_refusals_are_sentences_with_their_facts():
     assert refused.value.facts["size"] == LARGE.nbytes
 
 
-def test_work_key_depends_on_every_part_of_the_work():
-    key = export.work_key(b"p", b"s", b"m", {"execution": "xla"})
-    assert key == export.work_key(b"p", b"s", b"m", {"execution": "xla"})
-    assert len(key) == 64
-    others = [
-        export.work_key(b"q", b"s", b"m", {"execution": "xla"}),
-        export.work_key(b"p", b"m", b"s", {"execution": "xla"}),
-        export.work_key(b"p", None, b"m", {"execution": "xla"}),
-        export.work_key(b"p", b"", b"m", {"execution": "xla"}),
-        export.work_key(b"p", b"s", b"m", {"execution": "exact"}),
-    ]
-    assert len({key, *others}) == 6
-
-
 MODULES = ["programs.export", "programs.verdict", "worker.executor", "worker.device"]
 
 

@@ -190,3 +190,21 @@ async def test_address_that_no_blob_can_have_is_refused_before_it_is_fetched(tex
         assert answer.refusal is not None
         assert answer.refusal.name == "Malformed"
         assert (await world.ask(HONEST)).finding is not None
+
+
+async def test_program_that_is_withheld_keeps_nobody_else_waiting() -> None:
+    class Withholding(Blobs):
+        async def get(self, address: str) -> bytes:
+            if address == address_of(HEAVY):
+                await asyncio.Event().wait()
+            return await super().get(address)
+
+    world = World()
+    world.blobs = Withholding()
+    inspector = Inspector(world.bus, world, world.blobs, world.sandbox)  # type: ignore[arg-type]
+    await inspector.serve()
+    running = asyncio.create_task(inspector.run())
+    await world.bus.hand_over(Message(msgspec.json.encode(Inspect(address_of(HEAVY)))))
+    assert (await world.ask(HONEST)).finding is not None
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

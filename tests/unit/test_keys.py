@@ -6,10 +6,22 @@ from pathlib import Path
 
 import nkeys
 import pytest
+from msgspec import structs
 from nacl.signing import VerifyKey
 
 from services.config import Settings
-from services.keys import BadKey, BadName, KeyExposed, KeyUnreadable, Party, party, public_key, verify_key
+from services.keys import (
+    BadKey,
+    BadName,
+    KeyExposed,
+    KeyUnreadable,
+    MarketUnknown,
+    Party,
+    market_key,
+    party,
+    public_key,
+    verify_key,
+)
 
 
 @pytest.fixture
@@ -83,3 +95,15 @@ def test_mistyped_key_is_refused(settings: Settings) -> None:
     for wrong in (key[:20] + other + key[21:], key[:-1], key.lower(), "N" + key[1:], "", "ü" * 56):
         with pytest.raises(BadKey):
             verify_key(wrong)
+
+
+def test_market_of_another_machine_is_named_and_never_made_up(settings: Settings) -> None:
+    with pytest.raises(MarketUnknown, match="set PASAR_MARKET_KEY"):
+        market_key(settings)
+    assert not settings.keys.exists()
+    known = party(Settings(home=settings.home / "elsewhere"), "market").key
+    assert market_key(structs.replace(settings, market_key=known)) == known
+    with pytest.raises(BadKey):
+        market_key(structs.replace(settings, market_key="UNKNOWN"))
+    own = party(settings, "market").key
+    assert market_key(settings) == own

@@ -25,6 +25,13 @@ def add_to(root: typer.Typer) -> None:
     root.add_typer(app)
 
 
+class NoKey(Refused):
+    template: ClassVar[str] = (
+        "which market must have signed is not known here, and anybody can make a receipt that fits itself; give the "
+        "key that you know with --key KEY, or take the receipt's own word with --any-key"
+    )
+
+
 class NoFile(Refused):
     template: ClassVar[str] = "{file} cannot be {verb}: {reason}"
 
@@ -52,7 +59,7 @@ def save(
 
     receipt = run(_make(attached(), job, as_, results))
     file = form.encode(receipt)
-    verified = verify(file)
+    verified = verify(file, market=receipt.market)
     path = output or Path(f"{receipt.job}.receipt.json")
     try:
         path.write_bytes(file)
@@ -92,8 +99,12 @@ async def _make(settings: "Settings", job: str, name: str, results: bool) -> "Re
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A receipt.")],
     key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The market's public key; its receipts alone hold.")
+        str | None,
+        typer.Option(metavar="KEY", help="Key of the market that must have signed; that of this machine's if absent."),
     ] = None,
+    any_key: Annotated[
+        bool, typer.Option("--any-key", help="Take the receipt's own word for the key: it shows no forgery.")
+    ] = False,
     result: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A result that must be one of the job; may be repeated.")
     ] = None,
@@ -101,8 +112,8 @@ def verify(
 ) -> None:
     """Check a receipt alone: every byte of it, with no market, no database and no network.
 
-    Exit status 0 only if it holds; else the first check that fails is named. The market's key is in the file: compare
-    it with the one that you know, or give that with --key.
+    Exit status 0 only if it holds under the key of the market that you know: that of --key, of PASAR_MARKET_KEY, or of
+    the market on this machine. Else the first check that fails is named.
 
     Examples:
 
@@ -110,22 +121,41 @@ def verify(
 
       pasar receipt verify 3fa2.receipt.json --key UBX7... --result task-0.safetensors
 
+      pasar receipt verify 3fa2.receipt.json --any-key
+
       pasar receipt verify 3fa2.receipt.json --json | jq -r .claims.paid_msat
     """
     from services.receipt.form import ReceiptBroken
     from services.receipt.verify import verify as check
 
     try:
-        verified = check(_read(file), market=key, results=[_read(one) for one in result or ()])
-    except ReceiptBroken as broken:
+        market = None if any_key else key or _known()
+        verified = check(_read(file), market=market, results=[_read(one) for one in result or ()])
+    except (ReceiptBroken, NoKey) as broken:
         if not as_json:
             raise
-        print_json({"ok": False, "check": broken.check, "message": str(broken)})
+        check_name = broken.check if isinstance(broken, ReceiptBroken) else "key"
+        print_json({"ok": False, "check": check_name, "message": str(broken)})
         raise typer.Exit(1) from None
     if as_json:
         print_json({"ok": True, **_summary(verified), "given": verified.given, "claims": verified.claims})
         return
-    _say(verified, pinned=key is not None, results=result or [])
+    _say(verified, pinned=not any_key, results=result or [])
+
+
+def _known() -> str:
+    """The key of the market that this machine knows, whether that runs or not.
+
+    Raises:
+        NoKey: It knows none.
+    """
+    from services.config import from_environment
+    from services.keys import MarketUnknown, market_key
+
+    try:
+        return market_key(from_environment())
+    except MarketUnknown:
+        raise NoKey from None
 
 
 def _say(verified: "Verified", *, pinned: bool, results: list[Path]) -> None:
