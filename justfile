@@ -36,7 +36,7 @@ notebooks:
     python -m pytest -q tests/notebooks
     jupyter nbconvert --to html build/notebooks/*.ipynb
 
-# Every benchmark beside its peers and raw limits; writes build/bench.json (several minutes).
+# Every benchmark beside its peers and raw limits, or some by name (`just bench latency moving overhead`); writes build/bench.json (several minutes).
 bench *arguments:
     uv run --group bench python -W ignore -m tests.benchmarks {{ arguments }}
 

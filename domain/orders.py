@@ -5,7 +5,6 @@ the open jobs in turn, so that a small job does not wait behind a large one. A l
 left, so that the last ones spread over the workers that wait.
 """
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from domain.meter import Meter
@@ -57,9 +56,9 @@ class Waiting(NamedTuple):
     slots: int
 
 
-def by_merit(waiting: Iterable[Waiting]) -> list[Waiting]:
-    """Waiting workers in the order in which they are served."""
-    return sorted(waiting, key=lambda one: (one.price_msat, one.load, one.worker))
+def merit(one: Waiting) -> tuple[int, float, str]:
+    """Its place among the workers that wait: the least is served first."""
+    return one.price_msat, one.load, one.worker
 
 
 def lease_size(asked: int, open_replicas: int, workers: int) -> int:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from domain import job, task
@@ -19,7 +20,7 @@ from domain.events import (
     TaskAssigned,
 )
 from domain.market import Fact, World
-from domain.orders import Waiting, by_merit, lease_size
+from domain.orders import Waiting, lease_size, merit
 from services.bus.commands import Lease
 
 #: Added to a lease's time: the way there and back, and the first compilation.
@@ -165,25 +166,36 @@ class Matcher:
         return parked
 
     def serve(self, now: datetime) -> Iterator[tuple[Parked, list[Lease], list[Fact]]]:
-        """Parked requests that get work now, in the order of merit."""
+        """Parked requests that get work now, in the order of merit, which each lease changes."""
         if not self._parked or not any(openings.count for openings in self._openings.values()):
             return
-        for waiting, parked in self._waiting():
-            leases, facts = self.lease(parked.worker, waiting.slots, now)
+        queue = [(merit(waiting), number, parked) for number, (waiting, parked) in enumerate(self._waiting())]
+        heapify(queue)
+        while queue:
+            rank, number, parked = heappop(queue)
+            waiting = self._asks(parked)
+            assert waiting is not None, "its ask stands"
+            if merit(waiting) > rank:  # its worker got a lease meanwhile, and others may come first now
+                heappush(queue, (merit(waiting), number, parked))
+                continue
+            leases, facts = self.lease(parked.worker, parked.slots, now)
             if leases:
                 del self._parked[parked.worker, parked.reply]
                 yield parked, leases, facts
 
-    def _waiting(self) -> list[tuple[Waiting, Parked]]:
-        found: dict[Waiting, list[Parked]] = {}
+    def _waiting(self) -> Iterator[tuple[Waiting, Parked]]:
         for parked in self._parked.values():
-            worker = self._world.workers.get(parked.worker)
-            if worker is None or worker.ask is None:
-                continue
-            load = self._world.holding(parked.worker).running / worker.ask.slots
-            waiting = Waiting(parked.worker, worker.ask.price_msat, load, parked.slots)
-            found.setdefault(waiting, []).append(parked)
-        return [(waiting, parked) for waiting in by_merit(found) for parked in found[waiting]]
+            waiting = self._asks(parked)
+            if waiting is not None:
+                yield waiting, parked
+
+    def _asks(self, parked: Parked) -> Waiting | None:
+        """Who asks, with the load of this moment; a worker without an ask asks for nothing."""
+        worker = self._world.workers.get(parked.worker)
+        if worker is None or worker.ask is None:
+            return None
+        load = self._world.holding(parked.worker).running / worker.ask.slots
+        return Waiting(parked.worker, worker.ask.price_msat, load, parked.slots)
 
 
 def _posted(matcher: Matcher, event: JobPosted) -> None:

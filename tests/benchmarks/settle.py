@@ -39,7 +39,8 @@ _SETTLED = "SELECT verified FROM read.jobs WHERE job = $1"
 
 
 def a_worker(*, slots: int, lanes: int) -> WorkerOptions:
-    return WorkerOptions(price_msat=1, slots=slots, lanes=lanes, stake_msat=STAKE_MSAT, measure=False)
+    asks = {"price_msat": 1, "tflop_msat": 0, "gb_msat": 0}
+    return WorkerOptions(**asks, slots=slots, lanes=lanes, stake_msat=STAKE_MSAT, measure=False)
 
 
 LEASES = a_worker(slots=64, lanes=2)

@@ -178,10 +178,10 @@ def test_same_work_is_handed_out_again_for_a_tenth(
     row = m.jobs()[0]
     assert (row.job, row.original, row.charged_msat) == (again.id, first.id, -(-(row.price_msat + row.fee_msat) // 10))
 
-    async def nothing(job: str, **_: int) -> list[Any]:
+    async def nothing(job: str) -> list[Any]:
         return []
 
-    monkeypatch.setattr(m._desk._reader, "events", nothing)
+    monkeypatch.setattr(m._desk, "_history", nothing)
     with pytest.raises(pasar.ResultLost, match="reuse=False"):
         score.submit(weights(7), inputs(7)).result(30)
 
@@ -256,6 +256,7 @@ def test_job_is_found_again_after_a_restart_of_the_kernel(m: pasar.Market) -> No
         return {"sum": x.sum(), "rest": (x, [x * 2])}
 
     job = trio.submit(inputs(10))
+    wait_until(lambda: job.state != "posting")
     home = m._place.settings.home
     with pasar.connect(home=home) as again:
         same = again.job_by_id(job.id)

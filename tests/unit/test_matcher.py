@@ -7,7 +7,7 @@ import pytest
 from domain.commands import ExpireAssignment, ExpireJob
 from domain.errors import Corrupt
 from domain.market import Fact
-from domain.orders import Waiting, by_merit, lease_size
+from domain.orders import Waiting, lease_size, merit
 from domain.task import FailTask, ReturnTasks
 from services.market.matcher import GRACE, Matcher, Parked
 from services.market.timers import Timers
@@ -115,6 +115,17 @@ def test_parked_worker_with_the_lower_ask_is_served_first() -> None:
     assert [parked.worker for parked, _, _ in matcher.serve(market.now)] == [BEN]
 
 
+def test_equal_workers_get_a_task_each_before_one_gets_a_second() -> None:
+    market = a_market().with_job(tasks=2)
+    matcher = Matcher(market.world)
+    for worker in (ANNA, BEN):
+        for lane in "12":
+            matcher.park(Parked(worker, 64, f"{worker} {lane}", market.now))
+    served = [(parked.worker, leases[0].tasks) for parked, leases, _ in matcher.serve(market.now)]
+    assert sorted(tasks for _, tasks in served) == [[0], [1]]
+    assert {worker for worker, _ in served} == {ANNA, BEN}
+
+
 def test_request_that_waited_long_enough_is_let_go() -> None:
     market = a_market()
     matcher = Matcher(market.world)
@@ -126,7 +137,7 @@ def test_request_that_waited_long_enough_is_let_go() -> None:
 
 def test_equal_asks_are_served_by_least_load() -> None:
     waiting = [Waiting(ANNA, 100, 0.5, 1), Waiting(BEN, 100, 0.1, 1), Waiting(CARL, 90, 0.9, 1)]
-    assert [one.worker for one in by_merit(waiting)] == [CARL, BEN, ANNA]
+    assert [one.worker for one in sorted(waiting, key=merit)] == [CARL, BEN, ANNA]
 
 
 def test_lease_size_shrinks_as_tasks_run_out() -> None:
