@@ -298,7 +298,7 @@ async def test_history_is_read_and_followed(m: pasar.Market, score: pasar.Functi
 
 
 def test_content_is_opened_by_reference_and_by_address(m: pasar.Market, score: pasar.Function[..., Any]) -> None:
-    job = score.submit(weights(14), inputs(14))
+    job = score.submit(weights(15), inputs(15))
     here = job.result(30)
     told = {event.type: event for event in job.events()}
     ref = told["ResultSubmitted.v1"].data.result  # type: ignore[union-attr]
