@@ -1,11 +1,15 @@
 """The notebooks run from their first cell to their last, on the market that ``pasar demo --keep`` leaves up."""
 
 import ast
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jupytext
 import pytest
 
 from tests.e2e.pasar import Pasar
@@ -51,6 +55,25 @@ def test_notebook_finds_what_it_is_about(market: Pasar, name: str) -> None:
     assert "Warning" not in texts(notebook, "stderr")
 
 
+def test_ten_lines_lead_from_connect_to_a_verified_array(tmp_path: Path) -> None:
+    source = ROOT / "notebooks" / "00_ten_lines.py"
+    code = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    lines = [line for cell in code for line in cell.splitlines() if line.strip()]
+    assert len(lines) <= LINES_MAX
+    assert not any(word in line for line in lines for word in ("async", "await"))
+    notebook = tmp_path / "ten_lines.ipynb"
+    jupytext.write(jupytext.read(source), notebook)
+    with home() as pasar:
+        done = subprocess.run(
+            (sys.executable, "-m", "pytest", "--nbmake", "-p", "no:cacheprovider", "-c", os.devnull, str(notebook)),
+            env={**os.environ, "PASAR_HOME": str(pasar.home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout
+
+
 def test_first_notebook_starts_a_market_and_its_cards_end_in_their_last_state() -> None:
     with home() as pasar:
         notebook = execute(ROOT / "notebooks" / "01_first_job.py", pasar.settings)
@@ -61,7 +84,7 @@ def test_first_notebook_starts_a_market_and_its_cards_end_in_their_last_state() 
 
 
 def test_every_notebook_is_run() -> None:
-    assert {source.stem for source in SOURCES} == {"01_first_job", *FINDINGS}
+    assert {source.stem for source in SOURCES} == {"00_ten_lines", "01_first_job", *FINDINGS}
 
 
 @pytest.mark.parametrize("source", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda source: source.stem)
