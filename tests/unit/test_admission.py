@@ -163,6 +163,32 @@ def test_singular_values_are_admitted_where_they_need_no_endless_loop():
     assert "tpu" in refused.detail
 
 
+def test_slim_singular_values_of_large_matrices_are_admitted_for_cuda():
+    """Which cuSOLVER works out slim, where it fills smaller ones whole."""
+    for shape in ((64, 40), (40, 64), (64, 16)):
+        row = {"x": jax.ShapeDtypeStruct(shape, jnp.float32)}
+        slim = program(lambda x: jnp.linalg.svd(x, full_matrices=False), row, ("cpu", "cuda"))
+        assert inspect(slim).meter.flops > 0
+
+
+def test_composite_costs_no_less_than_what_it_is_named_after():
+    left, right = "tensor<8x1000xf32>", "tensor<4x1000x1000xf32>"
+    dimensions = ", ".join(f"dense<{axes}> : tensor<{len(axes)}xi64>" for axes in ([], [], [1], [1], [0], [0]))
+    dimensions = dimensions.replace("dense<[", "dense<").replace("]> :", "> :")
+    zeros = f"%y = stablehlo.constant dense<0.0> : {left} return %y : {left}"
+    blob = hostile.with_text(
+        f"""%l = stablehlo.constant dense<1.0> : {left} %r = stablehlo.constant dense<1.0> : {right}
+        %n = stablehlo.constant dense<2> : tensor<4xi32>
+        %y = stablehlo.composite "chlo.ragged_dot" %l, %r, %n {{composite_attributes = {{
+          precision_config = ["DEFAULT", "DEFAULT"], ragged_dot_dimension_numbers = [{dimensions}]}},
+          decomposition = @free, version = 1 : i32}} : ({left}, {right}, tensor<4xi32>) -> {left}
+        return %x : tensor<8xf32>""",
+        functions=f"func.func private @free(%l: {left}, %r: {right}, %n: tensor<4xi32>) -> {left} {{ {zeros} }}",
+    )
+    assert inspect(blob).meter.flops >= 2 * 8 * 1000 * 1000
+
+
+RIGHT = {"diag": 78, "side": 82, "trans_x": 78, "uplo": 85}
 #: Calls that a library would take, and what is wrong with them.
 FALSE_CALLS = {
     "pivots": ("lapack_sgetrf_ffi", ["8x8xf32"], ["8x8xf32", "3xi32", "i32"], {}),
@@ -173,7 +199,7 @@ FALSE_CALLS = {
     "type": ("lapack_ssyevd_ffi", ["8x8xf32"], ["8x8xf32", "8xf16", "i32"], {"mode": 86, "uplo": 76}),
     "slim": ("lapack_sgesdd_ffi", ["8x6xf32"], ["8x6xf32", "6xf32", "8x6xf32", "6x6xf32", "i32"], {"mode": 65}),
     "mode": ("lapack_sgesdd_ffi", ["8x8xf32"], ["8x8xf32", "8xf32", "8x8xf32", "8x8xf32", "i32"], {"mode": 79}),
-    "side": ("lapack_strsm_ffi", ["8x8xf32", "8x3xf32"], ["8x3xf32"], {"side": 82}),
+    "side": ("lapack_strsm_ffi", ["8x8xf32", "8x3xf32"], ["8x3xf32"], RIGHT),
     "no_side": ("lapack_strsm_ffi", ["8x8xf32", "8x3xf32"], ["8x3xf32"], {}),
     "reflectors": ("lapack_sorgqr_ffi", ["8x6xf32", "7xf32"], ["8x6xf32"], {}),
     "too_few": ("lapack_sorgqr_ffi", ["8x6xf32"], ["8x6xf32"], {}),
@@ -201,6 +227,7 @@ def test_call_that_would_write_beyond_its_result_is_refused(name):
     refused = refusal(blob)
     assert refused.reason == "custom_call"
     assert kernel in refused.detail
+    assert ("settings" if name in ("letter", "mode", "no_side") else "shapes") in refused.detail
 
 
 def test_loop_without_end_in_sight_is_admitted_once_it_is_bounded():

@@ -11,7 +11,8 @@ import pytest
 from domain.blobs import address_of
 from domain.commands import AdmitProgram, Command
 from domain.errors import BlobMissing
-from services.bus.commands import Reply
+from services.bus.client import RefusedByMarket
+from services.bus.commands import Refusal, Reply
 from services.bus.inspection import Answer, Inspect
 from services.inspector import agent
 from services.inspector.agent import Inspector
@@ -112,6 +113,16 @@ async def test_program_that_is_admitted_is_recorded_with_what_it_takes() -> None
         assert answer.finding is not None
         assert answer.finding.position == 7
         assert world.sent == [AdmitProgram(address_of(HONEST), "1d" * 32, SMALL, ("cpu",), "0.10.2")]
+
+
+async def test_refusal_by_the_market_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(world: World, items: Sequence[Command]) -> Reply:
+        raise RefusedByMarket(Refusal(0, "Unauthorised", "only the inspector may do this"))
+
+    monkeypatch.setattr(World, "send", refuse)
+    async with an_inspector() as world:
+        answer = await world.ask(HONEST, admit=True)
+        assert answer.refusal == Refusal(0, "Unauthorised", "only the inspector may do this")
 
 
 async def test_program_is_read_once_however_often_it_is_asked_for() -> None:
