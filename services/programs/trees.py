@@ -1,7 +1,7 @@
 """Outputs of any form as arrays by name, which is what a blob holds, and back.
 
-A flat dict of text to array keeps its names. Arrays in any other tree are numbered in the order of
-``jax.tree.leaves``, with zeros in front so that names sort as numbers do.
+A flat dict keeps its names. Arrays in any other tree are numbered in the order of ``jax.tree.leaves``, with zeros in
+front so that names sort as numbers do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ def names_of(out_tree: Any) -> list[str]:
     """
     count = out_tree.num_leaves
     node = out_tree.node_data()
-    if node is not None and node[0] is dict:
-        keys, children = node[1], out_tree.children()
-        if all(isinstance(key, str) for key in keys) and all(child.node_data() is None for child in children):
-            return list(keys)
+    if node is not None and node[0] is dict and all(child.node_data() is None for child in out_tree.children()):
+        names = list(node[1])
+        if all(isinstance(name, str) for name in names):  # others become a tuple on the way, see ``plain``
+            return names
     width = len(str(max(count - 1, 0)))
     return [f"{number:0{width}}" for number in range(count)]
 
