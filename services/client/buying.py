@@ -344,6 +344,7 @@ class Desk:
     # -------------------------------------------------------------------------------------------------------- following
     async def row(self, id_: str) -> queries.Job:
         """The job whose id begins so."""
+        await self._reader.wait_for(await self._reader.log.head())
         return await self.ask(lambda reader: reader.job(id_.lower()))
 
     async def made(self, row: queries.Job) -> Made:

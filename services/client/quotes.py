@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from domain.blobs import blob_ref
 from domain.events import JobPosted, Platform
+from domain.ids import Kind, stream_of
 from domain.job import work_key
 from domain.meter import Meter
 from domain.quote import Needs, Offer, Quote, from_earlier, quote
@@ -48,7 +49,7 @@ async def quote_now(reader: Reader, meter: Meter, needs: Needs, wanted: Wanted |
     earlier = await reader.verified(*wanted, needs.replicas)
     if earlier is None:
         return found
-    posted = decode_stored((await reader.events(earlier.job, limit=1))[0])
+    posted = decode_stored((await reader.log.stream(stream_of(Kind.job, earlier.job), limit=1))[0])
     assert isinstance(posted, JobPosted), "a job's history opens with its terms"
     return from_earlier(found, posted)
 

@@ -1,7 +1,7 @@
 """Outputs of any form as arrays by name, which is what a blob holds, and back.
 
-A flat dict of text to array keeps its names. Arrays in any other tree are numbered in the order of
-``jax.tree.leaves``, with zeros in front so that names sort as numbers do.
+A flat dict keeps its names. Arrays in any other tree are numbered in the order of ``jax.tree.leaves``, with zeros in
+front so that names sort as numbers do.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,6 +21,7 @@ from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
 from services.bus.connect import connect
 from services.client.session import session
 from services.config import Settings
+from services.keys import party
 from services.stack.supervisor import Stack
 from tests.system.market import back, kill, until
 
@@ -198,6 +199,7 @@ async def test_blob_that_expired_is_uploaded_again(store: Store, monkeypatch: py
 async def test_client_gives_back_what_it_fetched(store: Store) -> None:
     stored = os.urandom(100)
     address = await (await store.party()).put(stored)
+    party(store.stack.settings, "market")  # whom a client's commands are for; there is no market here
     async with session(store.stack.settings, "anna") as client:
         await client.fetch(address)
         await store.wipe()
