@@ -65,7 +65,7 @@ REPLICA: Final = {
 #: After these the replica is given to another worker, unless its task is closed.
 _AGAIN: Final = ("expired", "returned", "failed", "rejected")
 _METHODS: Final = {"opened": "nobody ran it again", "agreed": "replicas agree", "replayed": "a referee ran it again"}
-_REASONS: Final = {
+REASONS: Final = {
     "timeout": "it took too long",
     "memory": "it needed too much memory",
     "crash": "it crashed",
@@ -92,7 +92,7 @@ def of_run(run: Run) -> str:
     """How one replica of a task is."""
     said = REPLICA[run.state]
     if run.state == "failed" and run.reason:
-        said += f": {_REASONS[run.reason]}"
+        said += f": {REASONS[run.reason]}"
     if run.state == "verified" and run.method:
         said += f": {_METHODS[run.method]}"
     if run.state in _AGAIN:
@@ -103,7 +103,7 @@ def of_run(run: Run) -> str:
 def of_trouble(runs: Sequence[Run]) -> str:
     """Why replicas wait for another worker, the commonest reason first; nothing if none does."""
     waiting = Counter(
-        _REASONS.get(run.reason or "", REPLICA[run.state]) if run.state == "failed" else REPLICA[run.state]
+        REASONS.get(run.reason or "", REPLICA[run.state]) if run.state == "failed" else REPLICA[run.state]
         for run in runs
         if run.state in _AGAIN and not run.closed
     )

@@ -80,6 +80,11 @@ _HANDLERS: dict[type, Handler] = {
 }
 
 
+def follow(rows: Rows, events: Sequence[Seen]) -> None:
+    """Fold events into rows that are kept in memory."""
+    walk(_HANDLERS, rows, events)
+
+
 class Escrows:
     name: ClassVar[str] = "escrows"
     revision: ClassVar[int] = 2

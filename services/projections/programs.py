@@ -51,6 +51,11 @@ def _posted(rows: Rows, event: JobPosted, position: int, at: datetime) -> None:
 _HANDLERS: dict[type, Handler] = {ProgramAdmitted: _admitted, JobPosted: _posted}
 
 
+def follow(rows: Rows, events: Sequence[Seen]) -> None:
+    """Fold events into rows that are kept in memory."""
+    walk(_HANDLERS, rows, events)
+
+
 class Programs:
     name: ClassVar[str] = "programs"
     revision: ClassVar[int] = 1

@@ -309,6 +309,12 @@ class Reader:
         """
         return _only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
 
+    async def totals(self) -> dict[str, int | None]:
+        """What all rows of the market add up to, by name; see ``viewing.view.Totals``."""
+        with _translated():
+            (row,) = await self._pool.fetch(_SQL["totals"])
+            return dict(row)
+
     async def program(self, address: str) -> Program | None:
         """The program at this address, if it was admitted."""
         found = await self._rows(Program, "programs_starting", address)
@@ -338,12 +344,13 @@ class Reader:
             found = await self._pool.fetch(_SQL["positions_of"], key, after, limit)
             return await self.log.at([row["position"] for row in found])
 
-    async def latest(self, key: str | None = None, limit: int = 20) -> list[Stored]:
-        """The last events, in order."""
+    async def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> list[Stored]:
+        """The last events, in order; of those up to a position if given."""
         with _translated():
             if key is None:
-                return await self.log.read(max(0, await self.log.head() - limit), limit)
-            found = await self._pool.fetch(_SQL["latest_of"], key, limit)
+                last = await self.log.head() if upto is None else upto
+                return await self.log.read(max(0, last - limit), min(limit, last))
+            found = await self._pool.fetch(_SQL["latest_of"], key, limit, upto)
             return await self.log.at([row["position"] for row in found])
 
     # -------------------------------------------------------------------------------------------------------- waiting

@@ -166,6 +166,11 @@ _HANDLERS: dict[type, Handler] = {
 }
 
 
+def follow(changed: Changed, events: Sequence[Seen]) -> None:
+    """Fold events into what is kept in memory."""
+    walk(_HANDLERS, changed, events)
+
+
 class Tasks:
     name: ClassVar[str] = "tasks"
     revision: ClassVar[int] = 1

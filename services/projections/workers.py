@@ -188,6 +188,11 @@ _HANDLERS: dict[type, Handler] = {
 }
 
 
+def follow(rows: Rows, events: Sequence[Seen]) -> None:
+    """Fold events into rows that are kept in memory."""
+    walk(_HANDLERS, rows, events)
+
+
 class Workers:
     name: ClassVar[str] = "workers"
     revision: ClassVar[int] = 2

@@ -38,8 +38,36 @@ SELECT position FROM read.event_index, unnest(positions) AS position
 
 -- name: latest_of
 SELECT position FROM read.event_index, unnest(positions) AS position
- WHERE key = $1 ORDER BY position DESC LIMIT $2
+ WHERE key = $1 AND ($3::bigint IS NULL OR position <= $3) ORDER BY position DESC LIMIT $2
 
 -- name: positions
 SELECT name, generation, revision, live, pos AS position, poison_pos, poison, moved_at
   FROM read.track WHERE live OR $1 ORDER BY name, generation
+
+-- name: totals
+SELECT * FROM
+  (SELECT count(*) AS jobs,
+          count(*) FILTER (WHERE state = 'open') AS open_jobs,
+          coalesce(sum(tasks), 0) AS tasks,
+          coalesce(sum(tasks - verified - given_up) FILTER (WHERE state = 'open'), 0) AS open_tasks,
+          coalesce(sum(verified), 0) AS settled,
+          coalesce(sum(rejected), 0) AS rejected
+     FROM read.jobs) AS j,
+  (SELECT count(*) AS workers,
+          count(*) FILTER (WHERE asking AND state = 'active') AS asking,
+          coalesce(sum(slots) FILTER (WHERE asking AND state = 'active'), 0) AS slots,
+          coalesce(sum(open), 0) AS busy,
+          min(ask_msat) FILTER (WHERE asking AND state = 'active') AS asked_least_msat,
+          max(ask_msat) FILTER (WHERE asking AND state = 'active') AS asked_most_msat,
+          coalesce(sum(deposited_msat), 0) AS deposited_msat,
+          coalesce(sum(slashed_msat), 0) AS slashed_msat,
+          coalesce(sum(withdrawn_msat), 0) AS withdrawn_msat,
+          coalesce(sum(stake_msat), 0) AS stake_msat
+     FROM read.workers) AS w,
+  (SELECT coalesce(sum(funded_msat), 0) AS funded_msat,
+          coalesce(sum(free_msat), 0) AS free_msat,
+          coalesce(sum(reserved_msat), 0) AS reserved_msat,
+          coalesce(sum(released_msat), 0) AS paid_msat,
+          coalesce(sum(charged_msat), 0) AS charged_msat,
+          coalesce(sum(refunded_msat), 0) AS refunded_msat
+     FROM read.escrows) AS e

@@ -1,0 +1,172 @@
+"""The market as it was after an event: rows folded from the log, and the log up to there."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from domain.errors import UnknownEscrow, UnknownJob, UnknownWorker
+from services.ports import Stored
+from services.projections.queries import Ambiguous, Escrow, Job, Program, Task, Worker
+from services.replay import undisturbed
+from services.viewing.rows import Rows
+from services.viewing.view import Facts, NoSuchEvent, Totals
+
+T = TypeVar("T")
+PAGE_EVENTS: Final = 4_000
+#: Folded positions that are kept, to go on from.
+FOLDS_MAX: Final = 6
+Progress = Callable[[int, int], None]
+
+
+class NotYet(UnknownJob):
+    template = "job {job} was not posted yet at event {position}"
+
+
+class Folds:
+    """Rows of one log at positions; the next one begins at the nearest that is known before it."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._lock = threading.Lock()
+        self._kept: dict[int, Rows] = {}
+
+    def at(self, position: int, progress: Progress | None = None) -> Rows:
+        """The rows after the event at ``position``, or the last one if there are fewer. They are not to be changed.
+
+        Args:
+            progress: Called with events folded so far and those to fold.
+        """
+        upto = max(0, min(position, self._facts.head()))
+        with self._lock:
+            known = max((one for one in self._kept if one <= upto), default=0)
+            if known == upto and upto:
+                return self._kept[upto]
+            rows = self._kept[known].copy() if known else Rows()
+        with undisturbed():
+            while rows.position < upto:
+                rows.extend(self._facts.page(rows.position, min(PAGE_EVENTS, upto - rows.position)))
+                if progress is not None:
+                    progress(rows.position - known, upto - known)
+        with self._lock:
+            self._kept[upto] = rows
+            while len(self._kept) > FOLDS_MAX:
+                del self._kept[next(iter(self._kept))]
+        return rows
+
+
+class Past:
+    """A view that does not move."""
+
+    live = False
+
+    def __init__(self, rows: Rows, facts: Facts) -> None:
+        self._rows, self._facts = rows, facts
+        self.position: int = rows.position
+        self.at: datetime | None = rows.at
+
+    def head(self) -> int:
+        return self._facts.head()
+
+    def totals(self) -> Totals:
+        return totals_of(self._rows.jobs, self._rows.workers, self._rows.escrows)
+
+    def jobs(self, limit: int = 100, state: str | None = None) -> Sequence[Job]:
+        return [one for one in self._rows.jobs if state in (None, one.state)][:limit]
+
+    def job(self, id_: str) -> Job:
+        exact = self._rows.job(id_)
+        if exact is not None:
+            return exact
+        found = _starting(self._rows.jobs, id_, lambda one: one.job, "job")
+        if found is None:
+            raise NotYet(job=id_, position=self.position)
+        return found
+
+    def tasks(self, job: str, limit: int | None = None) -> Sequence[Task]:
+        return self._rows.tasks(job)[:limit]
+
+    def workers(self) -> Sequence[Worker]:
+        return self._rows.workers
+
+    def worker(self, key: str) -> Worker:
+        found = _starting(self._rows.workers, key, lambda one: one.worker, "worker")
+        if found is None:
+            raise UnknownWorker(worker=key)
+        return found
+
+    def escrows(self) -> Sequence[Escrow]:
+        return self._rows.escrows
+
+    def escrow(self, id_: str) -> Escrow:
+        found = _starting(self._rows.escrows, id_, lambda one: one.escrow, "escrow")
+        if found is None:
+            raise UnknownEscrow(escrow=id_)
+        return found
+
+    def program(self, address: str) -> Program | None:
+        return next((one for one in self._rows.programs if one.program == address), None)
+
+    def fee_ppm(self) -> int:
+        return self._rows.fee_ppm
+
+    def events(self, key: str | None = None, *, after: int = 0, limit: int = 1_000) -> Sequence[Stored]:
+        found = self._facts.page(after, limit) if key is None else self._facts.of(key, after, limit)
+        return [one for one in found if one.position <= self.position]
+
+    def latest(self, key: str | None = None, limit: int = 20) -> Sequence[Stored]:
+        if key is None:
+            return self.events(after=max(0, self.position - limit), limit=limit)
+        return self._facts.last_of(key, self.position, limit)
+
+    def event(self, position: int) -> Stored:
+        found = self.events(after=position - 1, limit=1) if position > 0 else ()
+        if not found:
+            raise NoSuchEvent(position=position, last=self.position)
+        return found[0]
+
+
+def totals_of(jobs: Sequence[Job], workers: Sequence[Worker], escrows: Sequence[Escrow]) -> Totals:
+    """What rows add up to; the read models are asked for the same in ``totals.sql``."""
+    asking = [one for one in workers if one.asking and one.state == "active"]
+    open_ = [one for one in jobs if one.state == "open"]
+    asks = [one.ask_msat or 0 for one in asking]
+
+    def total(rows: Iterable[T], of: Callable[[T], int]) -> int:
+        return sum(map(of, rows))
+
+    return Totals(
+        jobs=len(jobs),
+        open_jobs=len(open_),
+        tasks=total(jobs, lambda one: one.tasks),
+        open_tasks=total(open_, lambda one: one.tasks - one.verified - one.given_up),
+        settled=total(jobs, lambda one: one.verified),
+        rejected=total(jobs, lambda one: one.rejected),
+        workers=len(workers),
+        asking=len(asking),
+        slots=total(asking, lambda one: one.slots or 0),
+        busy=total(workers, lambda one: one.open),
+        asked_msat=(min(asks), max(asks)) if asks else None,
+        funded_msat=total(escrows, lambda one: one.funded_msat),
+        free_msat=total(escrows, lambda one: one.free_msat),
+        reserved_msat=total(escrows, lambda one: one.reserved_msat),
+        paid_msat=total(escrows, lambda one: one.released_msat),
+        charged_msat=total(escrows, lambda one: one.charged_msat),
+        refunded_msat=total(escrows, lambda one: one.refunded_msat),
+        deposited_msat=total(workers, lambda one: one.deposited_msat),
+        slashed_msat=total(workers, lambda one: one.slashed_msat),
+        withdrawn_msat=total(workers, lambda one: one.withdrawn_msat),
+        stake_msat=total(workers, lambda one: one.stake_msat),
+    )
+
+
+def _starting(rows: Iterable[T], prefix: str, name: Callable[[T], str], what: str) -> T | None:
+    """The only row whose name begins so.
+
+    Raises:
+        Ambiguous: Several do.
+    """
+    found = [one for one in rows if prefix and name(one).startswith(prefix)]
+    if len(found) > 1:
+        raise Ambiguous(what=what, prefix=prefix)
+    return found[0] if found else None

@@ -1,0 +1,134 @@
+"""The market now, out of the read models: one question to the database for each thing and position, whoever asks."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeVar
+
+from services.ports import Stored
+from services.projections.queries import Escrow, Job, Program, Reader, Task, Worker
+from services.viewing.view import NoSuchEvent, Totals
+
+T = TypeVar("T")
+#: Answers that are kept; all of them belong to the last position.
+ANSWERS_MAX: Final = 256
+
+
+class Ask(Protocol):
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
+        """Do it in the loop that the database's connections belong to, and wait for it."""
+        ...
+
+
+class LogFacts:
+    """The log in PostgreSQL and its index by key."""
+
+    def __init__(self, reader: Reader, ask: Ask) -> None:
+        self._reader, self._ask = reader, ask
+
+    def head(self) -> int:
+        return self._ask(self._reader.log.head())
+
+    def page(self, after: int, limit: int) -> Sequence[Stored]:
+        return self._ask(self._reader.events(after=after, limit=limit))
+
+    def of(self, key: str, after: int, limit: int) -> Sequence[Stored]:
+        return self._ask(self._reader.events(key, after=after, limit=limit))
+
+    def last_of(self, key: str, upto: int, limit: int) -> Sequence[Stored]:
+        return self._ask(self._reader.latest(key, limit, upto=upto))
+
+
+class Answers:
+    """What was asked at the last position, for all viewers; another position forgets it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._position = 0
+        self._kept: OrderedDict[object, object] = OrderedDict()
+
+    def at(self, position: int, question: object, ask: Callable[[], T]) -> T:
+        """The answer at a position, asked for once."""
+        with self._lock:
+            if position > self._position:
+                self._position = position
+                self._kept.clear()
+            if position == self._position and question in self._kept:
+                return self._kept[question]  # type: ignore[return-value]  # kept under its question
+        answer = ask()
+        with self._lock:
+            if position == self._position:
+                self._kept[question] = answer
+                while len(self._kept) > ANSWERS_MAX:
+                    self._kept.popitem(last=False)
+        return answer
+
+
+class Present:
+    """The market at ``position``, which the read models have reached.
+
+    They may be an event ahead of it when they answer; the page is drawn again then.
+    """
+
+    live = True
+
+    def __init__(self, reader: Reader, ask: Ask, answers: Answers, position: int, at: datetime | None) -> None:
+        self._reader, self._ask, self._answers = reader, ask, answers
+        self.position, self.at = position, at
+
+    def head(self) -> int:
+        return self.position
+
+    def totals(self) -> Totals:
+        return _totals(self._once("totals", lambda: self._reader.totals()))
+
+    def jobs(self, limit: int = 100, state: str | None = None) -> Sequence[Job]:
+        return self._once(("jobs", limit, state), lambda: self._reader.jobs(limit, state))
+
+    def job(self, id_: str) -> Job:
+        return self._once(("job", id_), lambda: self._reader.job(id_))
+
+    def tasks(self, job: str, limit: int | None = None) -> Sequence[Task]:
+        return self._once(("tasks", job, limit), lambda: self._reader.tasks(job, limit))
+
+    def workers(self) -> Sequence[Worker]:
+        return self._once("workers", lambda: self._reader.workers())
+
+    def worker(self, key: str) -> Worker:
+        return self._once(("worker", key), lambda: self._reader.worker(key))
+
+    def escrows(self) -> Sequence[Escrow]:
+        return self._once("escrows", lambda: self._reader.escrows())
+
+    def escrow(self, id_: str) -> Escrow:
+        return self._once(("escrow", id_), lambda: self._reader.escrow(id_))
+
+    def program(self, address: str) -> Program | None:
+        return self._once(("program", address), lambda: self._reader.program(address))
+
+    def fee_ppm(self) -> int:
+        return self._once("fee", lambda: self._reader.fee_ppm())
+
+    def events(self, key: str | None = None, *, after: int = 0, limit: int = 1_000) -> Sequence[Stored]:
+        return self._once(("events", key, after, limit), lambda: self._reader.events(key, after=after, limit=limit))
+
+    def latest(self, key: str | None = None, limit: int = 20) -> Sequence[Stored]:
+        if key is None:
+            return self.events(after=max(0, self.position - limit), limit=limit)
+        return self._once(("latest", key, limit), lambda: self._reader.latest(key, limit, upto=self.position))
+
+    def event(self, position: int) -> Stored:
+        found = self.events(after=position - 1, limit=1) if 0 < position <= self.position else ()
+        if not found:
+            raise NoSuchEvent(position=position, last=self.position)
+        return found[0]
+
+    def _once(self, question: object, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self._answers.at(self.position, question, lambda: self._ask(work()))
+
+
+def _totals(row: dict[str, int | None]) -> Totals:
+    sums = {name: int(value or 0) for name, value in row.items() if not name.startswith("asked_")}
+    least, most = row["asked_least_msat"], row["asked_most_msat"]
+    return Totals(**sums, asked_msat=None if least is None or most is None else (least, most))

@@ -1,0 +1,66 @@
+"""What the page's port serves: Streamlit, ``/healthz``, ``/events`` for anybody's curl, ``/live`` for the page."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Route, WebSocketRoute
+
+from services import bootstrap, logs
+from services.config import from_environment
+from services.ports import SystemClock
+from services.projections.queries import Reader
+from services.stack.ready import announce_ready
+from services.stack.state import attach
+from services.viewing.pulse import Pulse
+from ui.page import feed, process
+from ui.page.options import HOSTS, Options
+
+_CONNECTIONS_MAX: Final = 6
+APP: Final = Path(__file__).parent / "app.py"
+
+
+@asynccontextmanager
+async def lifespan(app: st.App) -> AsyncIterator[None]:
+    """The process's one subscription and its connections to the database."""
+    settings = attach(from_environment())
+    logs.configure(settings, "page")
+    clock = SystemClock()
+    assert settings.database_url is not None, "a stack that is up has a database"
+    async with await Reader.open(settings.database_url, connections_max=_CONNECTIONS_MAX) as reader:
+        pulse = Pulse(bootstrap.wires(settings, "reader", "page"), reader, clock)
+        await pulse.start()
+        process.show(process.Running(settings, reader, pulse, clock))
+        following = asyncio.get_running_loop().create_task(pulse.run())
+        try:
+            announce_ready()
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            process.show(None)
+
+
+def make(options: Options) -> st.App:
+    """The application, for whoever may reach it under these names."""
+    hosts = [*HOSTS, *options.hosts] if "*" not in options.hosts else ["*"]
+    return st.App(
+        APP,
+        lifespan=lifespan,
+        routes=[
+            Route("/healthz", feed.health),
+            Route("/events", feed.events),
+            WebSocketRoute("/live", feed.live),
+        ],
+        # a page of another site cannot reach this one by a name that it had pointed here (DNS rebinding)
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+    )
+
+
+app = make(Options.from_environment(os.environ))

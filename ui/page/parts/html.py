@@ -1,0 +1,75 @@
+"""HTML of our own: templates, escaped by default, in the light of a context."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import streamlit as st
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from services.client import words
+from ui.page.context import Context
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+STYLE: Final = Path(__file__).parent / "style.css"
+
+
+def show(template: str, context: Context, **facts: Any) -> None:
+    """Draw a template here."""
+    st.html(render(template, context, **facts))
+
+
+def render(template: str, context: Context, **facts: Any) -> str:
+    """A template as HTML.
+
+    Args:
+        facts: By name; ``context`` and what is made of it (``money``, ``href``, ``ago``) are known in every template.
+    """
+    return _environment().get_template(template).render(**_of(context), **facts)
+
+
+def _of(context: Context) -> dict[str, Callable[..., object] | Context]:
+    return {
+        "context": context,
+        "href": context.href,
+        "money": context.money,
+        "ago": lambda moment: words.ago(moment, now=context.now),
+        "until": lambda moment: words.until(moment, now=context.now),
+    }
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {"short": words.short, "count": words.count, "utc": utc, "iso": _iso, "span": words.span}
+    return made
+
+
+def utc(moment: datetime) -> str:
+    """A moment to the second, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def style(*, dark: bool | None) -> None:
+    """The page's style sheet; colours follow the theme, or the system where that is not known."""
+    scheme = "" if dark is None else f":root{{color-scheme:{'dark' if dark else 'light'}}}"
+    st.html(Markup(f"<style>{scheme}{_sheet()}</style>"))
+
+
+@cache
+def _sheet() -> str:
+    return STYLE.read_text(encoding="utf-8")
