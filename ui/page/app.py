@@ -29,7 +29,19 @@ class Entry(NamedTuple):
     draw: View
 
 
-PAGES: Final = (Entry("market", "Market", market.draw),)
+PAGES: Final = (
+    Entry("market", "Market", market.draw),
+    Entry("jobs", "Jobs", jobs.draw),
+    Entry("post", "Post a job", post.draw),
+    Entry("workers", "Workers", workers.draw),
+    Entry("money", "Money", money.draw),
+    Entry("audit", "Audit", audit.draw),
+    Entry("subscribers", "Subscribers", subscribers.draw),
+    Entry("job", "", job.draw),
+    Entry("worker", "", worker.draw),
+    Entry("event", "", event.draw),
+    Entry("search", "", search.draw),
+)
 ICON: Final = Path(__file__).parent / "static" / "pasar.png"
 
 
