@@ -114,10 +114,11 @@ class Past:
         found = self._facts.page(after, limit) if key is None else self._facts.of(key, after, limit)
         return [one for one in found if one.position <= self.position]
 
-    def latest(self, key: str | None = None, limit: int = 20) -> Sequence[Stored]:
+    def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> Sequence[Stored]:
+        last = self.position if upto is None else max(0, min(upto, self.position))
         if key is None:
-            return self.events(after=max(0, self.position - limit), limit=limit)
-        return self._facts.last_of(key, self.position, limit)
+            return self.events(after=max(0, last - limit), limit=min(limit, last))
+        return self._facts.last_of(key, last, limit)
 
     def event(self, position: int) -> Stored:
         found = self.events(after=position - 1, limit=1) if position > 0 else ()

@@ -113,10 +113,11 @@ class Present:
     def events(self, key: str | None = None, *, after: int = 0, limit: int = 1_000) -> Sequence[Stored]:
         return self._once(("events", key, after, limit), lambda: self._reader.events(key, after=after, limit=limit))
 
-    def latest(self, key: str | None = None, limit: int = 20) -> Sequence[Stored]:
+    def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> Sequence[Stored]:
+        last = self.position if upto is None else max(0, min(upto, self.position))
         if key is None:
-            return self.events(after=max(0, self.position - limit), limit=limit)
-        return self._once(("latest", key, limit), lambda: self._reader.latest(key, limit, upto=self.position))
+            return self.events(after=max(0, last - limit), limit=min(limit, last))
+        return self._once(("latest", key, limit, last), lambda: self._reader.latest(key, limit, upto=last))
 
     def event(self, position: int) -> Stored:
         found = self.events(after=position - 1, limit=1) if 0 < position <= self.position else ()

@@ -138,8 +138,8 @@ class View(Protocol):
         """Events behind a position, in order; of a key, or all."""
         ...
 
-    def latest(self, key: str | None = None, limit: int = 20) -> Sequence[Stored]:
-        """The last events, in order."""
+    def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> Sequence[Stored]:
+        """The last events, in order; of those up to a position if given."""
         ...
 
     def event(self, position: int) -> Stored:
