@@ -10,20 +10,10 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 
-from domain.kernels import digits, heat, linear, lorenz, mandelbrot, mlp, option, spectrum, transformer, trivial
+from domain.kernels import digits, heat, linear, lorenz, mandelbrot, menu, mlp, option, spectrum, transformer, trivial
+from domain.kernels.menu import MENU, Number, Parameter
 
 Arrays = Mapping[str, Any]
-Number = int | float
-
-
-class Parameter(NamedTuple):
-    """What can be chosen about a program: a number of the type of ``default``, from ``least`` to ``most``."""
-
-    name: str
-    summary: str
-    default: Number
-    least: Number
-    most: Number
 
 
 class Program(NamedTuple):
@@ -56,20 +46,8 @@ def build(name: str, **chosen: Number) -> Program:
     Raises:
         ValueError: There is no such program or parameter, or a value is of the wrong type or outside its range.
     """
-    if name not in CATALOGUE:
-        raise ValueError(f"no program is called {name!r}; there are {', '.join(CATALOGUE)}")
-    entry = CATALOGUE[name]
-    known = {parameter.name: parameter for parameter in entry.parameters}
-    for given, value in chosen.items():
-        if given not in known:
-            raise ValueError(f"{name} has no parameter {given!r}; it has {', '.join(known) or 'none'}")
-        allowed = known[given]
-        whole = isinstance(allowed.default, int)
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-            raise ValueError(f"{given} of {name} is {value!r}; give a {'whole ' if whole else ''}number")
-        if not allowed.least <= value <= allowed.most:
-            raise ValueError(f"{given} of {name} is {value}; give one from {allowed.least} to {allowed.most}")
-    return entry.build(**{**{one.name: one.default for one in entry.parameters}, **chosen})
+    whole = menu.complete(name, chosen)
+    return CATALOGUE[name].build(**whole)
 
 
 def _program(
@@ -204,52 +182,16 @@ def _lorenz(steps: int, step: float) -> Program:
     )
 
 
-CATALOGUE: Final[Mapping[str, Entry]] = {
-    "square": Entry("x * x + 1 of one number: what a task costs beside its work", (), _trivial),
-    "product": Entry(
-        "Product of two square matrices", (Parameter("side", "Rows and columns", 512, 1, 4096),), _product
-    ),
-    "solve": Entry(
-        "Solution of a system of linear equations",
-        (Parameter("side", "Unknowns", 256, 1, 4096), Parameter("sides", "Right-hand sides", 1, 1, 4096)),
-        _solve,
-    ),
-    "spectrum": Entry(
-        "Power spectrum of a signal", (Parameter("samples", "Even number of samples", 65_536, 2, 1 << 22),), _spectrum
-    ),
-    "option": Entry(
-        "Price of a European call option by Monte Carlo",
-        (Parameter("paths", "Draws, each used with both signs", 100_000, 100, 10_000_000),),
-        _option,
-    ),
-    "mlp": Entry(
-        "Training of a small classifier of handwritten digits",
-        (Parameter("steps", f"Training steps, in units of {mlp.REPORT}", mlp.STEPS // mlp.REPORT, 1, 1000),),
-        _mlp,
-    ),
-    "mandelbrot": Entry(
-        "Tile of the Mandelbrot set",
-        (Parameter("side", "Pixels", 256, 1, 4096), Parameter("rounds", "Iterations", 200, 1, 100_000)),
-        _mandelbrot,
-    ),
-    "transformer": Entry(
-        "Inference of one transformer block",
-        (
-            Parameter("length", "Tokens", 128, 1, 4096),
-            Parameter("head_width", "Numbers a head", 32, 1, 256),
-            Parameter("heads", "Attention heads", 4, 1, 64),
-        ),
-        _transformer,
-    ),
-    "heat": Entry(
-        "Heat spreading over a plate",
-        (Parameter("side", "Cells", 128, 3, 2048), Parameter("steps", "Time steps", 500, 1, 1_000_000)),
-        _heat,
-    ),
-    "lorenz": Entry(
-        "Trajectory of the Lorenz system",
-        # It is chaotic: behind some 500 steps of 0.01, honest machines of another make no longer agree.
-        (Parameter("steps", "Time steps", 400, 1, 1_000_000), Parameter("step", "Their length", 0.01, 1e-5, 0.02)),
-        _lorenz,
-    ),
+_BUILD: Final[Mapping[str, Callable[..., Program]]] = {
+    "square": _trivial,
+    "product": _product,
+    "solve": _solve,
+    "spectrum": _spectrum,
+    "option": _option,
+    "mlp": _mlp,
+    "mandelbrot": _mandelbrot,
+    "transformer": _transformer,
+    "heat": _heat,
+    "lorenz": _lorenz,
 }
+CATALOGUE: Final[Mapping[str, Entry]] = {name: Entry(*item, _BUILD[name]) for name, item in MENU.items()}

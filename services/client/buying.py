@@ -11,15 +11,14 @@ import structlog
 from domain.blobs import BlobRef, address_of
 from domain.errors import BlobMissing, Corrupt, JobClosed, Refused, Replayed, Unavailable, UnknownEscrow, UnknownJob
 from domain.events import JobCompleted
-from domain.quote import Needs
 from services import bootstrap
 from services.arrays import BadArrays
 from services.bus.client import RefusedByMarket
 from services.bus.inspection import Finding
 from services.bus.wire import BusError
-from services.client import quotes
+from services.client import pricing
 from services.client.background import Closed
-from services.client.bill import Quote, of_quote
+from services.client.bill import Quote
 from services.client.calls import Call, Form, Unfit, opened
 from services.client.errors import (
     ConnectionLost,
@@ -169,20 +168,7 @@ class Desk:
             Inadmissible: The market does not run it.
         """
         finding = await self._inspect(call.program, admit=admit)
-        meter = finding.meter
-        memory_mb = terms.memory_mb if terms.memory_mb is not None else quotes.memory_mb(meter)
-        needs = Needs(call.tasks, terms.replicas, terms.platforms, memory_mb, terms.stake_msat, terms.price_msat)
-        wanted = None
-        if terms.reuse:
-            inputs = (call.shared, call.mapped)
-            wanted = await asyncio.to_thread(
-                quotes.wanted, self.session.key, finding.identity, inputs, call.tasks, terms.platforms
-            )
-        found = await quotes.quote_now(self._reader, meter, needs, wanted)
-        timeout_s = terms.timeout_s if terms.timeout_s is not None else quotes.timeout_s(found.slowest_s)
-        return of_quote(
-            found, function=function, budget_msat=terms.budget_msat, timeout_s=timeout_s, memory_mb=memory_mb
-        )
+        return await pricing.quote(self._reader, self.session.key, function, call, terms, finding)
 
     def begin(self, job: Job, call: Call, terms: Terms, nonce: str) -> None:
         """Buy it in the background."""
@@ -244,21 +230,7 @@ class Desk:
         quote = quoting.result()
         job._priced(quote)
         _check(quote)
-        return Work(
-            program=call.program,
-            shared=call.shared,
-            mapped=call.mapped,
-            tasks=call.tasks,
-            price_msat=quote.price_msat,
-            stake_msat=terms.stake_msat,
-            replicas=terms.replicas,
-            timeout_s=quote.timeout_s,
-            memory_mb=quote.memory_mb,
-            platforms=terms.platforms,
-            deadline=terms.deadline,
-            budget_msat=terms.budget_msat,
-            reuse=terms.reuse,
-        )
+        return pricing.work(call, terms, quote)
 
     async def _post(self, job: Job, work: Work, nonce: str) -> None:
         """Post it. An answer that is lost is asked for again under the same nonce, which is recorded once at most.

@@ -83,17 +83,23 @@ class Session:
     def escrow(self) -> str:
         return escrow_id(self.key)
 
-    async def fund(self, amount_msat: int) -> None:
-        """Put money into the escrow, from the faucet."""
-        self._recorded(await draw(self._client, "escrow", self.key, amount_msat))
+    async def fund(self, amount_msat: int, *, request: str | None = None) -> None:
+        """Put money into the escrow, from the faucet.
 
-    async def refund(self, amount_msat: int) -> None:
+        Args:
+            request: Names the draw, so that it can be repeated without being funded twice.
+        """
+        self._recorded(await draw(self._client, "escrow", self.key, amount_msat, request=request))
+
+    async def refund(self, amount_msat: int, *, nonce: str | None = None) -> None:
         """Take free money out of the escrow, back to the client.
 
+        Args:
+            nonce: Of the command, so that it can be repeated without being done twice.
         Raises:
             RefusedByMarket: Less is free.
         """
-        await self._send(RefundEscrow(amount_msat))
+        await self._send(RefundEscrow(amount_msat), nonce=nonce)
 
     async def post(self, work: Work, *, nonce: str | None = None) -> str:
         """Put the content into the store and post the job.

@@ -195,26 +195,27 @@ def ledger(view: View, limit: int, *, before: int | None = None, names: Sequence
     return Page([Line(one, 0, 0, 0) for one in shown], older, 0)
 
 
-def of_escrow(view: View, row: Escrow, limit: int, *, before: int | None = None) -> Page:
-    """Movements of one escrow with its running balance."""
+def of_escrow(view: View, row: Escrow, limit: int, *, before: int | None = None, name: str = "") -> Page:
+    """Movements of one escrow with its running balance; only those of one name if given."""
     now: dict[Pot, int] = {"free": row.free_msat, "reserved": row.reserved_msat}
-    return _account(_newest_first(view, row.escrow), now, limit, before)
+    return _account(_newest_first(view, row.escrow), now, limit, before, name)
 
 
-def of_worker(view: View, row: Worker, limit: int, *, before: int | None = None) -> Page:
-    """Movements of one worker's stake with its running balance."""
+def of_worker(view: View, row: Worker, limit: int, *, before: int | None = None, name: str = "") -> Page:
+    """Movements of one worker's stake with its running balance; only those of one name if given."""
     found = (one for name in STAKE for one in _newest_first(view, name) if one.account == row.worker)
     newest = sorted(found, key=lambda one: -one.position)
-    return _account(newest, {"stake": row.stake_msat}, limit, before)
+    return _account(newest, {"stake": row.stake_msat}, limit, before, name)
 
 
-def _account(newest_first: Iterable[Move], now: dict[Pot, int], limit: int, before: int | None) -> Page:
+def _account(newest_first: Iterable[Move], now: dict[Pot, int], limit: int, before: int | None, name: str) -> Page:
     shown: list[Line] = []
     for one in newest_first:
-        if len(shown) == limit:
+        wanted = (before is None or one.position < before) and name in ("", one.name)
+        if wanted and len(shown) == limit:
             return Page(shown, shown[-1].move.position, sum(now.values()))
         lines = back([one], now)
-        if before is None or one.position < before:
+        if wanted:
             shown += lines
     return Page(shown, None, sum(now.values()))
 

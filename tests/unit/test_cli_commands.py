@@ -84,6 +84,10 @@ def test_command_says_what_to_do_when_no_market_runs(arguments: tuple[str, ...],
         (("job", "post", __file__, "--price", "2"), "say how many tasks"),
         (("job", "post", "nowhere.program", "--price", "2", "--tasks", "1"), "nowhere.program cannot be used: No such"),
         (("job", "post", "x", "--price", "2", "--tasks", "1", "--deadline", "soon"), "'soon' is no time"),
+        (("job", "post", "optoin", "--tasks", "1"), "optoin cannot be used: No such file or directory; the catalogue"),
+        (("job", "quote", "option", "--set", "paths"), "'paths' chooses nothing"),
+        (("job", "quote", "option", "--set", "path=1000"), "option has no parameter 'path'; it has paths"),
+        (("job", "quote", "option", "--set", "paths=1"), "paths of option is 1; give one from 100 to 10000000"),
     ],
 )
 def test_command_is_refused_with_the_next_step(arguments: tuple[str, ...], sentence: str) -> None:

@@ -30,7 +30,7 @@ from services import arrays
 from services.bus.client import RefusedByMarket
 from services.bus.commands import Refusal
 from services.bus.inspection import Finding
-from services.client import buying, errors
+from services.client import buying, errors, quotes
 from services.client.background import Background, Closed
 from services.client.buying import Desk
 from services.client.calls import Call, Calls
@@ -195,7 +195,7 @@ def offers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def now(reader: Any, meter: Meter, needs: Needs, wanted: Any) -> Any:
         return quote(meter, [Offer(WORKER, True, "cpu", 1 << 20, 1_000)], needs, fee_ppm=10_000)
 
-    monkeypatch.setattr(buying.quotes, "quote_now", now)
+    monkeypatch.setattr(quotes, "quote_now", now)
     monkeypatch.setattr(buying, "LOOK_S", 0)
 
 

@@ -1,5 +1,6 @@
 """``pasar job quote`` and ``pasar job post``: what work would cost, and buying it."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -7,16 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from domain.errors import EscrowTooSmall, Refused, UnknownEscrow
+from services.client.goods import BadInput
 from ui.commands.running import CLIENT, As, attached, run, shown
 from ui.format import AsJson, count, parse_duration, parse_msat, print_json, sat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from domain.quote import Quote
+    from services.client.bill import Quote
+    from services.client.functions import Terms
+    from services.client.goods import File, Goods
     from services.client.session import Session, Work
 
-ProgramFile = Annotated[Path, typer.Argument(metavar="PROGRAM_FILE", help="An exported program.")]
+Program = Annotated[
+    str, typer.Argument(metavar="PROGRAM", help="File of an exported program, or the name of one in the catalogue.")
+]
+Chosen = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="Of a program in the catalogue; repeat it.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="From which the inputs of a program in the catalogue are drawn.")]
 Price = Annotated[
     int | None,
     typer.Option(parser=parse_msat, metavar="SAT", help="For one verified run of one task; the quoted one if absent."),
@@ -33,12 +41,8 @@ Reuse = Annotated[bool, typer.Option(help="Take results of yours for the same wo
 NO_STAKE: Any = "0"
 
 
-class BadInput(Refused):
-    template: ClassVar[str] = "{file} cannot be used: {reason}"
-
-
-class SayHowMany(Refused):
-    template: ClassVar[str] = "say how many tasks the job has with --tasks, or give --mapped arrays with a row for each"
+class BadChoice(Refused):
+    template: ClassVar[str] = "{text!r} chooses nothing; write --set NAME=NUMBER, as --set side=64"
 
 
 class NotEnough(Refused):
@@ -49,11 +53,13 @@ class NotEnough(Refused):
 
 
 def quote(
-    program: ProgramFile,
+    program: Program,
     price: Price = None,
     shared: Shared = None,
     mapped: Mapped = None,
     tasks: Tasks = None,
+    chosen: Chosen = None,
+    seed: Seed = 0,
     replicas: Replicas = 1,
     stake: Stake = NO_STAKE,
     memory: Memory = None,
@@ -69,36 +75,31 @@ def quote(
 
       pasar job quote square.program --mapped x.safetensors
 
+      pasar job quote option --set paths=1000000 --tasks 9
+
       pasar job quote sweep.program --shared data.safetensors --tasks 9 --replicas 2 --json | jq .total_msat
     """
-    from services.client import bill, quotes
+    from services.client.functions import Terms
 
-    shared_bytes, mapped_bytes = _arrays(shared), _arrays(mapped)
-    number = _tasks(tasks, mapped, mapped_bytes)
-    inputs = (shared_bytes, mapped_bytes)
-    found = run(_quote(_bytes(program), inputs, number, replicas, stake, memory, price, as_, reuse=reuse))
+    goods = _goods(program, shared, mapped, tasks, chosen, seed)
+    terms = Terms(price_msat=price, stake_msat=stake, replicas=replicas, memory_mb=memory, reuse=reuse)
+    found = run(_quote(goods, terms, as_))
     if as_json:
         print_json({"possible": found.possible, "quote": found})
     else:
-        print(
-            bill.of_quote(
-                found,
-                function=program.name,
-                budget_msat=None,
-                timeout_s=quotes.timeout_s(found.slowest_s),
-                memory_mb=memory or quotes.memory_mb(found.meter),
-            )
-        )
+        print(found)
     if not found.possible:
         raise typer.Exit(1)
 
 
 def post(
-    program: ProgramFile,
+    program: Program,
     price: Price = None,
     shared: Shared = None,
     mapped: Mapped = None,
     tasks: Tasks = None,
+    chosen: Chosen = None,
+    seed: Seed = 0,
     replicas: Replicas = 1,
     stake: Stake = NO_STAKE,
     timeout: Annotated[
@@ -119,42 +120,38 @@ def post(
     """Buy runs of a program.
 
     Each task is paid from the client's escrow when its result is verified. The program is what
-    services.programs.export.export_program makes of a JAX function of (shared, row). Without --price it is posted at
-    the price that `pasar job quote` names.
+    services.programs.export.export_program makes of a JAX function of (shared, row), or one of the catalogue with
+    inputs drawn from a seed. Without --price it is posted at the price that `pasar job quote` names.
 
     Examples:
 
       pasar job post square.program --mapped x.safetensors
 
+      pasar job post mandelbrot --set side=128 --set rounds=500 --tasks 16 --seed 1
+
       pasar job post sweep.program --shared data.safetensors --tasks 9 --price 2 --replicas 2 --budget 50
 
       pasar job post pi.program --tasks 9 --price 1500msat --json | jq -r .job
     """
-    from services.client import quotes
+    from services.client import pricing
     from services.client.errors import NobodyEligible
-    from services.client.session import Work
+    from services.client.functions import Terms
 
-    mapped_bytes = _arrays(mapped)
-    content, number = _bytes(program), _tasks(tasks, mapped, mapped_bytes)
-    shared_bytes = _arrays(shared)
-    inputs = (shared_bytes, mapped_bytes)
-    quoted = run(_quote(content, inputs, number, replicas, stake, memory, price, as_, reuse=reuse))
-    if price is None and not quoted.possible:
-        raise NobodyEligible(quoted.reasons, quoted.eligible, quoted.replicas)
-    work = Work(
-        program=content,
-        shared=shared_bytes,
-        mapped=mapped_bytes,
-        tasks=number,
-        price_msat=price or quoted.price_msat,
+    goods = _goods(program, shared, mapped, tasks, chosen, seed)
+    terms = Terms(
+        budget_msat=budget,
+        price_msat=price,
         stake_msat=stake,
         replicas=replicas,
-        timeout_s=int(timeout.total_seconds()) if timeout is not None else quotes.timeout_s(quoted.slowest_s),
-        memory_mb=memory or quotes.memory_mb(quoted.meter),
-        deadline=deadline,
-        budget_msat=budget,
+        timeout_s=None if timeout is None else int(timeout.total_seconds()),
+        memory_mb=memory,
         reuse=reuse,
+        deadline=deadline,
     )
+    quoted = run(_quote(goods, terms, as_))
+    if price is None and not quoted.possible:
+        raise NobodyEligible(quoted.reasons, quoted.eligible, quoted.replicas)
+    work = pricing.work(goods, terms, quoted)
     job, position, reserved_msat = run(_post(work, as_))
     if as_json:
         print_json({"job": job, "tasks": work.tasks, "reserved_msat": reserved_msat, "position": position})
@@ -169,70 +166,52 @@ def post(
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs
-def _bytes(file: Path) -> bytes:
+def _goods(
+    program: str, shared: Path | None, mapped: Path | None, tasks: int | None, chosen: list[str] | None, seed: int
+) -> "Goods":
+    """What is bought: a file's program with its inputs, or one of the catalogue, which a file of its name hides."""
+    from domain.kernels.menu import MENU
+    from services.client import goods
+
+    if program in MENU and not Path(program).exists():
+        return goods.of_catalogue(program, dict(map(_choice, chosen or ())), tasks=tasks or 1, seed=seed)
+    return goods.of_files(_file(Path(program)), _maybe(shared), _maybe(mapped), tasks)
+
+
+def _choice(text: str) -> tuple[str, int | float]:
+    name, _, number = text.partition("=")
+    for kind in (int, float):
+        with suppress(ValueError):
+            return name, kind(number)
+    raise BadChoice(text=text)
+
+
+def _file(path: Path) -> "File":
+    from domain.kernels.menu import MENU
+    from services.client.goods import File
+
     try:
-        return file.read_bytes()
+        return File(str(path), path.read_bytes())
     except OSError as error:
-        raise BadInput(file=file, reason=error.strerror) from None
+        names = f"; the catalogue has {', '.join(MENU)}" if isinstance(error, FileNotFoundError) else ""
+        raise BadInput(file=path, reason=f"{error.strerror}{names}") from None
 
 
-def _arrays(file: Path | None) -> bytes | None:
-    """A file of packed arrays, read to see that it is one."""
-    from services import arrays
-
-    if file is None:
-        return None
-    packed = _bytes(file)
-    try:
-        arrays.unpack(packed)
-    except arrays.BadArrays as error:
-        raise BadInput(file=file, reason=error) from None
-    return packed
+def _maybe(path: Path | None) -> "File | None":
+    return None if path is None else _file(path)
 
 
-def _tasks(tasks: int | None, file: Path | None, mapped: bytes | None) -> int:
-    """How many tasks there are, by the option or by the rows of the mapped arrays, which have to agree."""
-    from services import arrays
-
-    if mapped is None:
-        if tasks is None:
-            raise SayHowMany
-        return tasks
-    rows = {array.shape[0] if array.ndim else 0 for array in arrays.unpack(mapped).values()}
-    if len(rows) != 1 or 0 in rows:
-        raise BadInput(file=file, reason="mapped arrays need the same number of rows, one for each task")
-    (found,) = rows
-    if tasks is not None and tasks > found:
-        raise BadInput(file=file, reason=f"it has {count(found, 'row')} for {count(tasks, 'task')}")
-    return tasks or int(found)
-
-
-async def _quote(
-    program: bytes,
-    inputs: "Sequence[bytes | None]",
-    tasks: int,
-    replicas: int,
-    stake_msat: int,
-    memory_mb: int | None,
-    price_msat: int | None,
-    name: str,
-    *,
-    reuse: bool,
-) -> "Quote":
-    """A quote for the program as it would be posted."""
-    from domain.quote import Needs
-    from services.client import quotes
+async def _quote(goods: "Goods", terms: "Terms", name: str) -> "Quote":
+    """A quote for the goods as they would be posted."""
+    from services.client import pricing
     from services.client.session import session
     from services.projections.queries import Reader
 
     settings = attached()
     assert settings.database_url is not None, "a stack that is up has a database"
     async with session(settings, name) as client, await Reader.open(settings.database_url) as reader:
-        found = await client.inspect(program)
-        memory = memory_mb or quotes.memory_mb(found.meter)
-        needs = Needs(tasks, replicas, ("cpu",), memory, stake_msat, price_msat)
-        wanted = quotes.wanted(client.key, found.identity, inputs, tasks, needs.platforms) if reuse else None
-        return await quotes.quote_now(reader, found.meter, needs, wanted)
+        found = await client.inspect(goods.program)
+        return await pricing.quote(reader, client.key, Path(goods.name).name, goods, terms, found)
 
 
 async def _post(work: "Work", name: str) -> tuple[str, int, int]:

@@ -19,7 +19,7 @@ from services.projections.queries import Reader
 from services.stack.ready import announce_ready
 from services.stack.state import attach
 from services.viewing.pulse import Pulse
-from ui.page import feed, process
+from ui.page import acting, feed, process
 from ui.page.options import HOSTS, Options
 
 _CONNECTIONS_MAX: Final = 6
@@ -42,6 +42,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
             announce_ready()
             yield
         finally:
+            await acting.close()
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             process.show(None)

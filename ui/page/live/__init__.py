@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import streamlit as st
 from streamlit.components.v2.bidi_component import ComponentResult
@@ -50,6 +50,12 @@ def strip(context: Context, watch: Watch) -> None:
 def ticker(context: Context, lines: int = 8) -> None:
     """The last events, moving in by themselves."""
     _mounted()(key="ticker", data={"ticker": lines, "href": context.href("event", position="POSITION")})
+
+
+def go(address: str) -> NoReturn:
+    """Leave for another address, as if a link had been followed."""
+    st.session_state[_GO] = address
+    st.rerun()
 
 
 def followed() -> str:

@@ -1,8 +1,50 @@
-"""(not yet)"""
+"""One worker: how it is, what it did and earned, what it has at stake, and when it could be had."""
 
+from typing import Final
+
+import streamlit as st
+
+from domain.errors import UnknownWorker
+from services.client.sentences import of_worker
+from services.viewing import money, uptime, worklog
+from services.viewing.uptime import DAY, DAYS, HOUR, HOURS
+from ui.page import acting
 from ui.page.context import Context
 from ui.page.live import Watch
+from ui.page.parts import html
+from ui.page.views.workers import rate, standing
+
+#: Events of the worker that its latest tasks are told from, and how many of these are shown.
+EVENTS: Final = 400
+TASKS: Final = 20
+STAKE_LINES: Final = 12
 
 
 def draw(context: Context) -> Watch:
-    return Watch()
+    """``?id=`` is its key or the beginning of it; one that is not known yet is watched for."""
+    asked, view = st.query_params.get("id", "").strip().upper(), context.view
+    try:
+        row = view.worker(asked)
+    except UnknownWorker:
+        html.show("worker_unknown.html", context, asked=asked)
+        return Watch(("WorkerRegistered",))
+    now = (context.now if context.present else view.at) or context.now
+    turns = uptime.of_all(view).get(row.worker, [])
+    stake = money.of_worker(view, row, STAKE_LINES)
+    html.show(
+        "worker.html",
+        context,
+        row=row,
+        name=acting.names().get(row.worker, ""),
+        standing=standing(row),
+        sentence=of_worker(row),
+        rate=rate(row),
+        earned=worklog.earned(view, row.worker, now),
+        hours=uptime.dots(turns, now, HOUR, HOURS),
+        days=uptime.dots(turns, now, DAY, DAYS),
+        stakes=money.of_stakes(row),
+        stake=stake,
+        rulings=worklog.rulings(view, [line.move for line in stake.lines]),
+        tasks=worklog.lately(view.latest(row.worker, EVENTS), TASKS),
+    )
+    return Watch((row.worker,))

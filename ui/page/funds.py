@@ -1,0 +1,80 @@
+"""Funding and refunding the escrow of this machine's client."""
+
+from typing import Final
+
+import streamlit as st
+
+from domain.errors import Refused
+from services.client.words import in_sat
+from services.projections.queries import Escrow
+from ui.format import parse_msat
+from ui.page import acting
+from ui.page.context import Context
+from ui.page.parts import dialogs, html
+
+#: What is offered to begin with, in satoshi.
+USUAL_SAT: Final = "1000"
+
+
+def buttons(context: Context, escrow: Escrow | None) -> None:
+    """What one can do with one's own account, if it is shown; where nothing can be done, the commands that do it."""
+    if why := acting.hindrance(context):
+        html.show("acting.html", context, why=why, lines=["pasar escrow fund 1000", "pasar escrow refund --all"])
+        return
+    client = acting.client()
+    if escrow is not None and escrow.escrow != client.escrow:
+        return
+    own = acting.account(context.view, client.escrow)
+    html.show("own_account.html", context, own=own, party=acting.PARTY)
+    with st.container(horizontal=True):
+        st.button("Fund it", key="fund", on_click=dialogs.open_, args=("fund",))
+        st.button("Take money back", key="refund", disabled=not own.free_msat, on_click=dialogs.open_, args=("refund",))
+    if dialogs.shown() == "fund":
+        _fund(context)
+    elif dialogs.shown() == "refund":
+        _refund(context, own)
+
+
+@st.dialog("Fund the escrow", on_dismiss=dialogs.close)
+def _fund(context: Context) -> None:
+    st.write("On this market it is play money, drawn from a faucet. What you do not spend comes back to you any time.")
+    amount_msat = amount("Amount in sat", "fund_amount", USUAL_SAT)
+    html.show("command.html", context, line=f"pasar escrow fund {in_units(amount_msat or 0)}")
+    ready = amount_msat is not None and amount_msat > 0
+    if st.button(f"Fund {context.money(amount_msat or 0)}", key="fund_now", type="primary", disabled=not ready):
+        with st.spinner("funding"):
+            done = dialogs.do(lambda once: acting.client().fund(amount_msat or 0, once))
+        if done:
+            st.rerun()
+
+
+@st.dialog("Take money back", on_dismiss=dialogs.close)
+def _refund(context: Context, own: Escrow) -> None:
+    st.write(f"{context.money(own.free_msat)} are free. What is reserved for posted jobs stays until they are over.")
+    amount_msat = amount("Amount in sat", "refund_amount", in_units(own.free_msat))
+    html.show("command.html", context, line=f"pasar escrow refund {in_units(amount_msat or 0)}")
+    ready = amount_msat is not None and 0 < amount_msat <= own.free_msat
+    if amount_msat is not None and amount_msat > own.free_msat:
+        st.warning(f"Only {context.money(own.free_msat)} are free; take that or less.")
+    if st.button(f"Take back {context.money(amount_msat or 0)}", key="refund_now", type="primary", disabled=not ready):
+        with st.spinner("refunding"):
+            done = dialogs.do(lambda once: acting.client().refund(amount_msat or 0, once))
+        if done:
+            st.rerun()
+
+
+def amount(label: str, key: str, value: str = "", help_: str | None = None) -> int | None:
+    """An amount that is typed in, in msat; absent while it is empty or none, which is said."""
+    text = st.text_input(label, value, key=key, help=help_)
+    if not text.strip():
+        return None
+    try:
+        return parse_msat(text)
+    except Refused as refused:
+        st.warning(in_sat(str(refused)))
+        return None
+
+
+def in_units(amount_msat: int) -> str:
+    """An amount as the command line takes it: whole satoshi, or msat."""
+    return f"{amount_msat}msat" if amount_msat % 1000 else str(amount_msat // 1000)
