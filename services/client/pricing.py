@@ -96,3 +96,8 @@ def _remedy(reason: Reason) -> str:
         case "price":
             return f"pay {sat(int(reason.nearest))} a run or more"
     assert_never(reason.hindrance)
+
+
+def passes(quoted: Quote) -> bool:
+    """Whether it could be posted so, were it funded."""
+    return quoted.possible and (quoted.budget_msat is None or quoted.due_msat <= quoted.budget_msat)
