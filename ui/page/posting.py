@@ -16,6 +16,7 @@ from ui.format import parse_duration
 from ui.page.funds import amount, in_units
 
 #: What a fresh form says.
+FIRST: Final = "mandelbrot"
 TASKS: Final = 4
 DEADLINE: Final = "1h"
 MEMORY_MIN_MB, MEMORY_MAX_MB = 64, 1 << 20
@@ -52,7 +53,9 @@ def form() -> Draft | None:
 
 def _catalogue() -> tuple[Callable[[], Goods], list[str]]:
     summaries = {name: f"{name}: {item.summary}" for name, item in MENU.items()}
-    name = st.selectbox("Program", list(MENU), format_func=summaries.__getitem__, key="post_program")
+    name = st.selectbox(
+        "Program", list(MENU), list(MENU).index(FIRST), format_func=summaries.__getitem__, key="post_program"
+    )
     chosen = {one.name: _number(name, one) for one in MENU[name].parameters}
     left, right = st.columns(2)
     tasks = left.number_input("Tasks", 1, TASKS_MAX, TASKS, key="post_tasks", help="Each on inputs of its own.")
