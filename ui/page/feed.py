@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from domain.errors import Refused
+from domain.errors import Corrupt, Refused
 from services.ledger.codec import decode_meta, decode_stored
 from services.ports import Stored
 from services.projections.queries import Reader
@@ -197,6 +197,6 @@ class _Viewer:
 def _line(stored: Stored) -> Line:
     try:
         text = said(decode_stored(stored))
-    except Refused as refused:
-        text = str(refused)
+    except Corrupt as error:
+        text = str(error)
     return Line(stored.position, stored.recorded_at, stored.name.partition(".")[0], text)
