@@ -152,7 +152,7 @@ class Ticker {
 const parts = new WeakMap();
 export default function (component) {
   const root = component.parentElement;
-  let place = root.querySelector(":scope > .pasar");
+  let place = [...root.children].find((one) => one.className === "pasar");  // in a shadow root :scope finds nothing
   if (!place) {
     place = document.createElement("div");
     place.className = "pasar";
@@ -170,7 +170,6 @@ export default function (component) {
     part.close();
     mounted.delete(part);
     parts.delete(place);
-    place.remove();  // mounted again behind a dialog, it would stand there twice
     if (!mounted.size && socket) socket.close();
   };
 }
