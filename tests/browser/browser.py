@@ -80,7 +80,8 @@ class Tab:
         return self
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        looking = "/_stcore/" in message.location["url"]  # below a page's address first, as Streamlit finds its server
+        if message.type == "error" and not looking:
             (self.lost if _LOST.search(message.text) else self.wrong).append(f"console: {message.text}")
 
     def _asked(self, request: Request) -> None:
