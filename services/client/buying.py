@@ -31,10 +31,10 @@ from services.client.errors import (
     told,
 )
 from services.client.feed import Feed
-from services.client.functions import Terms
 from services.client.jobs import Job, Made, failure
 from services.client.session import Session, Work, follow, session
 from services.client.story import Story
+from services.client.terms import Terms
 from services.config import Settings
 from services.ledger.codec import decode_stored
 from services.ledger.errors import LogLost

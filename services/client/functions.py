@@ -2,16 +2,13 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from msgspec import Struct
-
-from domain.events import Platform
 from services.client.bill import Quote
 from services.client.calls import Axes, Calls
 from services.client.cards import Card, Shown
 from services.client.jobs import Job
+from services.client.terms import Terms
 from services.client.words import sat
 
 if TYPE_CHECKING:
@@ -19,20 +16,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Terms(Struct, frozen=True, kw_only=True):
-    """What a client asks for; see ``Market.job``."""
-
-    budget_msat: int | None = None
-    price_msat: int | None = None
-    stake_msat: int = 0
-    replicas: int = 1
-    timeout_s: int | None = None
-    memory_mb: int | None = None
-    reuse: bool = True
-    platforms: tuple[Platform, ...] = ("cpu",)
-    deadline: timedelta = timedelta(hours=1)
 
 
 class Function(Shown, Generic[P, R]):

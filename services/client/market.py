@@ -26,13 +26,14 @@ from services.client.cards import Card, Shown
 from services.client.embedded import Place
 from services.client.errors import NoAnswer
 from services.client.events import Events
-from services.client.functions import Function, P, R, Terms
+from services.client.functions import Function, P, R
 from services.client.jobs import Job, Made
 from services.client.listing import Listing
 from services.client.money import Amount, checked
 from services.client.past import Past
 from services.client.receipt import JobReceipt
 from services.client.session import follow
+from services.client.terms import Terms
 from services.client.words import count, sat
 from services.config import Settings
 from services.keys import market_key

@@ -7,8 +7,8 @@ from domain.quote import Needs, Reason
 from services.bus.inspection import Finding
 from services.client import quotes
 from services.client.bill import Quote, of_quote
-from services.client.functions import Terms
 from services.client.session import Work
+from services.client.terms import Terms
 from services.client.words import count, sat
 from services.projections.queries import Reader
 

@@ -11,9 +11,9 @@ from domain.ids import escrow_id
 from services.bus.inspection import Finding
 from services.client import pricing
 from services.client.bill import Quote
-from services.client.functions import Terms
 from services.client.goods import Goods
 from services.client.session import Work
+from services.client.terms import Terms
 from services.viewing.view import View
 from tests.page.recorded import Recorded, demo, look, text
 from ui.page import acting

@@ -34,8 +34,8 @@ from services.client import buying, errors, quotes
 from services.client.background import Background, Closed
 from services.client.buying import Desk
 from services.client.calls import Call, Calls
-from services.client.functions import Terms
 from services.client.jobs import Job, Made
+from services.client.terms import Terms
 from services.config import Settings
 from services.projections.model import Seen
 from tests.unit.test_story import AT, CLIENT, DIGEST, ESCROW, NONCE, REF, WORKER

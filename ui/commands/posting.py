@@ -14,9 +14,9 @@ from ui.format import AsJson, count, parse_duration, parse_msat, print_json, sat
 
 if TYPE_CHECKING:
     from services.client.bill import Quote
-    from services.client.functions import Terms
     from services.client.goods import File, Goods
     from services.client.session import Session, Work
+    from services.client.terms import Terms
 
 Program = Annotated[
     str, typer.Argument(metavar="PROGRAM", help="File of an exported program, or the name of one in the catalogue.")
@@ -79,7 +79,7 @@ def quote(
 
       pasar job quote sweep.program --shared data.safetensors --tasks 9 --replicas 2 --json | jq .total_msat
     """
-    from services.client.functions import Terms
+    from services.client.terms import Terms
 
     goods = _goods(program, shared, mapped, tasks, chosen, seed)
     terms = Terms(price_msat=price, stake_msat=stake, replicas=replicas, memory_mb=memory, reuse=reuse)
@@ -135,7 +135,7 @@ def post(
     """
     from services.client import pricing
     from services.client.errors import NobodyEligible
-    from services.client.functions import Terms
+    from services.client.terms import Terms
 
     goods = _goods(program, shared, mapped, tasks, chosen, seed)
     terms = Terms(

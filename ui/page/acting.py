@@ -19,9 +19,9 @@ from services.bus.wire import BusError
 from services.client import names as parties
 from services.client import pricing
 from services.client.bill import Quote
-from services.client.functions import Terms
 from services.client.goods import Goods
 from services.client.session import Session, Work, session
+from services.client.terms import Terms
 from services.config import Settings
 from services.keys import party
 from services.projections.queries import Escrow

@@ -10,8 +10,8 @@ from domain.ids import TASKS_MAX
 from domain.job import REPLICAS_MAX
 from domain.kernels.menu import MENU, Number, Parameter
 from services.client import goods
-from services.client.functions import Terms
 from services.client.goods import File, Goods
+from services.client.terms import Terms
 from ui.format import parse_duration
 from ui.page.funds import amount, in_units
 
