@@ -213,15 +213,15 @@ class Task(Struct):
 
     @property
     def sentence(self) -> str:
-        """What became of it."""
+        """What became of it, behind its state."""
         ended = {
-            "verified": f"verified: {METHODS.get(self.method, '')}",
-            "failed": "given up: too many workers could not run it",
-            "disputed": "its results differ: a referee runs it again",
+            "verified": METHODS.get(self.method, ""),
+            "failed": "too many workers could not run it",
+            "disputed": "results differ, a referee runs it again",
             "assigned": "a worker runs it",
             "committed": "a result is bound and waits for the others",
             "submitted": "results are shown and wait for the verdict",
-            "waiting": "waits for a worker",
+            "waiting": "for a worker",
         }[self.state]
         counted = Counter(run.state for run in self.runs)
         spoilt = [
@@ -316,8 +316,8 @@ _SEVERAL: Final[Mapping[type, str]] = {
     e.ResultRejected: "{results} rejected, of {workers}",
     e.DisputeOpened: "{disputes} opened, because results differed",
     e.DisputeRuled: "{disputes} ruled on by a referee",
-    e.StakeSlashed: "{times} {workers} lost stake",
-    e.EscrowReleased: "{times} {workers} earned the price",
+    e.StakeSlashed: "stake lost {times}, by {workers}",
+    e.EscrowReleased: "price earned {times}, by {workers}",
     e.TaskFailed: "{tasks} given up",
     e.ReplicasWithdrawn: "{tasks} will not be given to further workers",
 }
@@ -333,6 +333,6 @@ def _step(kind: type, found: Sequence[Entry]) -> str:
         results=count(number, "result"),
         disputes=count(number, "dispute"),
         tasks=count(number, "task"),
-        times=f"{number:,} times",
+        times=count(number, "time"),
         workers=short(workers[0]) if len(workers) == 1 else count(len(workers), "worker"),
     )

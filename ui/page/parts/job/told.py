@@ -16,9 +16,10 @@ from services.viewing.timeline import Axis, took
 from ui.page.context import Context
 from ui.page.parts import html
 
-GROUPINGS: Final = {"story": "Story", "timeline": "Timeline", "log": "Log"}
+GROUPINGS: Final = ("story", "timeline", "log")
 #: Tasks, and events of the log, that are drawn at a time.
 TASKS_SHOWN: Final = 50
+EVIDENCE_SHOWN: Final = 10
 EVENTS_SHOWN: Final = 200
 _ALL: Final = "every event"
 
@@ -28,10 +29,9 @@ def draw(context: Context, job: Job, entries: Sequence[Entry], story: Story) -> 
     html.show("heading.html", context, text="History")
     chosen = st.segmented_control(
         "Grouping of the history",
-        list(GROUPINGS),
+        GROUPINGS,
         default="story",
         required=True,
-        format_func=lambda one: GROUPINGS[one],
         key="history",
         bind="query-params",
         label_visibility="collapsed",
@@ -54,7 +54,7 @@ def _story(context: Context, job: Job, entries: Sequence[Entry], story: Story) -
     html.show(
         "history_story.html", context, story=story, tasks=tasks, troubled=troubled, posted_at=job.posted_at, took=took
     )
-    _more(len(tasks), len(ranked))
+    _more(len(tasks), len(ranked), "shown")
 
 
 def _timeline(context: Context, job: Job, entries: Sequence[Entry], story: Story) -> None:
@@ -76,7 +76,7 @@ def _timeline(context: Context, job: Job, entries: Sequence[Entry], story: Story
         ended=job.state == "completed",
         took=took,
     )
-    _more(len(tasks), len(ranked))
+    _more(len(tasks), len(ranked), "shown")
 
 
 def _log(context: Context, entries: Sequence[Entry]) -> None:
@@ -110,14 +110,14 @@ def _turn(key: str, label: str, start: int, there: bool) -> None:
 def evidence(context: Context, job: Job, story: Story) -> None:
     """By what each result was accepted, and what its workers were bound to."""
     tasks = sorted(story.tasks.values(), key=lambda one: (not _disputed(one), one.task))
-    shown = tasks[: _shown()]
+    shown = tasks[: max(EVIDENCE_SHOWN, _number("evidence"))]
     methods = Counter(task.method for task in tasks if task.method)
-    counts = [(f"results {method}", number, METHODS[method]) for method, number in methods.most_common()]
+    counts = [(f"tasks verified: {METHODS[method]}", number) for method, number in methods.most_common()]
     disputed = sum(map(_disputed, tasks))
     if disputed or job.rejected:
         counts += [
-            ("tasks disputed", disputed, "their results differed"),
-            ("results rejected", job.rejected, f"by a referee's run, of {count(job.submitted, 'result')} shown"),
+            ("tasks disputed, because results differed", disputed),
+            (f"of {count(job.submitted, 'result')} rejected by a referee's run", job.rejected),
         ]
     html.show(
         "job_evidence.html",
@@ -125,7 +125,7 @@ def evidence(context: Context, job: Job, story: Story) -> None:
         job=job,
         tasks=shown,
         all_tasks=len(tasks),
-        counts=counts or [("results so far", 0, "none was accepted yet")],
+        counts=counts or [("tasks verified so far", 0)],
         methods=METHODS,
     )
     _more(len(shown), len(tasks), "evidence")
@@ -150,12 +150,12 @@ def _number(name: str) -> int:
     return int(said) if said.isdecimal() and len(said) < 10 else 0
 
 
-def _more(shown: int, number: int, where: str = "history") -> None:
+def _more(shown: int, number: int, name: str) -> None:
+    """A button that draws more tasks; how many is in the address, under this name."""
     if shown < number:
         more = min(TASKS_SHOWN, number - shown)
-        st.button(
-            f"Show {more} more of {number:,} tasks", key=f"more-{where}", on_click=_set, args=("shown", shown + more)
-        )
+        label = f"Show {more} more of {number:,} tasks"
+        st.button(label, key=f"more-{name}", on_click=_set, args=(name, shown + more))
 
 
 def _set(name: str, value: int) -> None:
