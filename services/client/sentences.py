@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def of_job(job: "Job", *, now: datetime | None = None) -> str:
     """How a job is."""
     now = now or datetime.now(UTC)
-    progress = f"{job.verified} of {count(job.tasks, 'task')} verified"
+    progress = f"{job.verified:,} of {count(job.tasks, 'task')} verified"
     work = _in_work(job)
     match job.state:
         case "open" if now >= job.expires_at:

@@ -107,7 +107,7 @@ def _one(context: Context, settings: Settings, job: Job, settled: Mapping[int, S
         return
     if one.ref.size > UNASKED_BYTES and not st.toggle(f"Fetch {one.ref.size:,} bytes", key=f"fetch-{task}"):
         return
-    arrays = process.market().ask(contents.arrays(settings, {task: one.ref}))[task]
+    arrays = dict(sorted(process.market().ask(contents.arrays(settings, {task: one.ref}))[task].items()))
     html.show(
         "job_result.html",
         context,

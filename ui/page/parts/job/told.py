@@ -52,7 +52,15 @@ def _story(context: Context, job: Job, entries: Sequence[Entry], story: Story) -
     tasks = ranked[: _shown()]
     troubled = sum(bool(task.troubles) for task in ranked)
     html.show(
-        "history_story.html", context, story=story, tasks=tasks, troubled=troubled, posted_at=job.posted_at, took=took
+        "history_story.html",
+        context,
+        story=story,
+        tasks=tasks,
+        troubled=troubled,
+        posted_at=job.posted_at,
+        original=job.original,
+        ended=job.state == "completed",
+        took=took,
     )
     _more(len(tasks), len(ranked), "shown")
 
