@@ -84,14 +84,18 @@ _CAUSES: Final[Mapping[type, tuple[tuple[type, tuple[str, ...]], ...]]] = {
     e.TaskAssigned: ((e.JobPosted, _JOB), *((kind, _RUN) for kind in (*_GAVE_BACK, e.ResultRejected))),
     **dict.fromkeys((e.ResultCommitted, *_GAVE_BACK), ((e.TaskAssigned, _RUN),)),
     e.ResultSubmitted: ((e.ResultCommitted, _RUN),),
-    e.DisputeOpened: ((e.ResultSubmitted, _TASK),),
+    e.DisputeOpened: ((e.ResultSubmitted, _TASK), (e.ReplicasWithdrawn, _TASK)),
     e.DisputeRuled: ((e.DisputeOpened, _TASK),),
-    e.ResultVerified: ((e.ResultSubmitted, _TASK), (e.DisputeRuled, _TASK)),
+    e.ResultVerified: tuple((kind, _TASK) for kind in (e.ResultSubmitted, e.DisputeRuled, e.ReplicasWithdrawn)),
     e.ResultRejected: ((e.DisputeRuled, _TASK),),
     e.EscrowReleased: ((e.ResultVerified, _RUN),),
     e.StakeSlashed: ((e.ResultRejected, _WORKER),),
     e.TaskFailed: tuple((kind, _TASK) for kind in _GAVE_BACK),
-    e.ReplicasWithdrawn: ((e.JobCancelled, _JOB), (e.JobExpired, _JOB)),
+    e.ReplicasWithdrawn: (
+        (e.JobCancelled, _JOB),
+        (e.JobExpired, _JOB),
+        *((kind, _TASK) for kind in (e.TaskFailed, *_GAVE_BACK)),
+    ),
     e.JobCompleted: tuple(
         (kind, _JOB)
         for kind in (

@@ -14,6 +14,12 @@ _SAID: Final = {"waits": "waited", "runs": "ran", "bound": "bound for", "checked
 #: The least gap worth a word: this share of the whole, and this long.
 GAP_SHARE: Final = 0.05
 GAP: Final = timedelta(seconds=1)
+#: Up to how many seconds a length is said in which unit, and its rest in which.
+_UNITS: Final = (
+    (3_600, "min", 60, "s", 1),
+    (48 * 3_600, "h", 3_600, "min", 60),
+    (float("inf"), "d", 86_400, "h", 3_600),
+)
 
 
 class Span(NamedTuple):
@@ -118,12 +124,6 @@ def took(length: timedelta) -> str:
         return f"{round(seconds * 1000)} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
-    for (unit, size), (below, small) in (
-        (("min", 60), ("s", 1)),
-        (("h", 3_600), ("min", 60)),
-        (("d", 86_400), ("h", 3_600)),
-    ):
-        if seconds < 60 * size or unit == "d" or (unit == "h" and seconds < 48 * size):
-            whole, rest = divmod(int(seconds), size)
-            return f"{whole} {unit}" + (f" {rest // small} {below}" if rest // small else "")
-    raise AssertionError("days have no end")
+    _, unit, size, below, small = next(found for found in _UNITS if seconds < found[0])
+    whole, rest = divmod(int(seconds), size)
+    return f"{whole} {unit}" + (f" {rest // small} {below}" if rest // small else "")

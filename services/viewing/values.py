@@ -1,5 +1,6 @@
 """What an array looks like: which picture fits it, its summary, and its pixels."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
@@ -81,18 +82,11 @@ def summary(name: str, array: Array) -> Summary:
     return Summary(name, shape, str(array.dtype), least, mean, most, odd)
 
 
-def figure(value: complex) -> str:
+def figure(value: float) -> str:
     """A number as it is read: six digits."""
-    if isinstance(value, complex) and value.imag:
-        return f"{value:.6g}"
-    real = value.real
-    return (
-        f"{int(real):,}"
-        if real == int(real) and abs(real) < 1e15
-        else f"{real:.6g}"
-        if np.isfinite(real)
-        else str(real)
-    )
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.6g}"
 
 
 def line(array: Array) -> NDArray[np.float64]:

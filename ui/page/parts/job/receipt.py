@@ -10,7 +10,7 @@ from services.bus.wire import BusError
 from services.client.words import in_sat
 from services.config import Settings
 from services.ledger.root import SignedRoot
-from services.projections.queries import Job, Reader
+from services.projections.queries import Job
 from services.receipt import form
 from services.receipt.make import make
 from services.viewing.checked import Check, checked
@@ -36,16 +36,21 @@ def draw(context: Context, job: Job) -> None:
 
 @st.fragment
 def _verified(context: Context, settings: Settings, job: Job) -> None:
+    try:
+        _shown(context, settings, bootstrap.operator(settings), job)
+    except Refused as refused:
+        frame.refused(refused)
+    except (BusError, TimeoutError) as error:
+        st.error(f"The market does not answer ({error or 'no reply in time'}); see `pasar status`.")
+
+
+def _shown(context: Context, settings: Settings, market: str, job: Job) -> None:
     st.caption(
         "The job's events as the log holds them, and the proof that they are under the root that the market signed."
     )
     if st.button("Verify now", key="verify"):
-        try:
-            st.session_state[_KEPT] = job.job, *_made(settings, job.job)
-        except Refused as refused:
-            frame.refused(refused)
-        except (BusError, TimeoutError) as error:
-            st.error(f"The market does not answer ({error or 'no reply in time'}); see `pasar status`.")
+        made = process.market().ask(_make(settings, market, job.job))
+        st.session_state[_KEPT] = job.job, made, checked(made, market=market)
     kept: tuple[str, bytes, list[Check]] | None = st.session_state.get(_KEPT)
     file = f"{job.job}.receipt.json"
     if kept is not None and kept[0] == job.job:
@@ -65,17 +70,11 @@ def _verified(context: Context, settings: Settings, job: Job) -> None:
             on_click="ignore",
         )
     html.show("command.html", context, line=f"pasar receipt save {job.job[:8]}")
-    html.show("command.html", context, line=f"pasar receipt verify {file} --key {bootstrap.operator(settings)}")
+    html.show("command.html", context, line=f"pasar receipt verify {file} --key {market}")
 
 
-def _made(settings: Settings, job: str) -> tuple[bytes, list[Check]]:
-    market, running = bootstrap.operator(settings), process.running()
-    file = running.ask(_make(running.reader, settings, market, job))
-    return file, checked(file, market=market)
-
-
-async def _make(reader: Reader, settings: Settings, market: str, job: str) -> bytes:
+async def _make(settings: Settings, market: str, job: str) -> bytes:
     async def root(covers: int) -> SignedRoot:
         return await bootstrap.signed_root(settings, covers=covers)
 
-    return form.encode(await make(reader, market, job, root))
+    return form.encode(await make(process.running().reader, market, job, root))
