@@ -18,6 +18,7 @@ from domain.errors import Refused, Unavailable, UnknownEscrow, UnknownJob, Unkno
 from domain.events import FeeSet
 from domain.meter import Meter
 from services.ledger.codec import decode_stored
+from services.ledger.errors import LogLost
 from services.ledger.reader import PAGE_EVENTS, LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
@@ -344,6 +345,11 @@ class Reader:
             found = await self._pool.fetch(_SQL["positions_of"], key, after, limit)
             return await self.log.at([row["position"] for row in found])
 
+    async def latest_position(self) -> int:
+        """Of the last event of the log; 0 when it is empty."""
+        with _translated():
+            return await self.log.head()
+
     async def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> list[Stored]:
         """The last events, in order; of those up to a position if given."""
         with _translated():
@@ -426,5 +432,5 @@ def _translated() -> Generator[None, None, None]:
         yield
     except _NOT_THERE:
         raise NoReadModels from None
-    except _UNREACHABLE as error:
+    except (*_UNREACHABLE, LogLost) as error:
         raise Unavailable(reason=f"the database does not answer: {error or type(error).__name__}") from error

@@ -101,8 +101,9 @@ class Rows:
 
     @property
     def programs(self) -> list[queries.Program]:
-        """By address."""
-        found = (queries.Program(**asdict(row)) for row in self._programs.values())
+        """By address; those that were admitted."""
+        known = (row for row in self._programs.values() if row.admitted_at is not None)
+        found = (queries.Program(**asdict(row)) for row in known)
         return sorted(found, key=lambda one: one.program)
 
 
