@@ -7,8 +7,9 @@ from typing import Final, TypeVar
 
 from domain.errors import UnknownEscrow, UnknownJob, UnknownWorker
 from services.ports import Stored
-from services.projections.queries import Ambiguous, Escrow, Job, Program, Task, Worker
+from services.projections.queries import Ambiguous, Escrow, Hit, Job, Program, Task, Worker
 from services.replay import undisturbed
+from services.viewing.hits import hits_in
 from services.viewing.rows import Rows
 from services.viewing.view import Facts, NoSuchEvent, Totals
 
@@ -106,6 +107,9 @@ class Past:
 
     def program(self, address: str) -> Program | None:
         return next((one for one in self._rows.programs if one.program == address), None)
+
+    def hits(self, beginning: str) -> tuple[Sequence[Hit], bool]:
+        return hits_in(self._rows, self, beginning), True
 
     def fee_ppm(self) -> int:
         return self._rows.fee_ppm

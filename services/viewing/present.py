@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from services.ports import Stored
-from services.projections.queries import Escrow, Job, Program, Reader, Task, Worker
+from services.projections.queries import Escrow, Hit, Job, Program, Reader, Task, Worker
 from services.viewing.view import NoSuchEvent, Totals
 
 T = TypeVar("T")
@@ -106,6 +106,9 @@ class Present:
 
     def program(self, address: str) -> Program | None:
         return self._once(("program", address), lambda: self._reader.program(address))
+
+    def hits(self, beginning: str) -> tuple[Sequence[Hit], bool]:
+        return self._once(("hits", beginning), lambda: self._reader.hits(beginning))
 
     def fee_ppm(self) -> int:
         return self._once("fee", lambda: self._reader.fee_ppm())

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.errors import Refused
 from services.ports import Stored
-from services.projections.queries import Escrow, Job, Program, Task, Worker
+from services.projections.queries import Escrow, Hit, Job, Program, Task, Worker
 
 
 class NoSuchEvent(Refused):
@@ -129,6 +129,10 @@ class View(Protocol):
         ...
 
     def program(self, address: str) -> Program | None: ...
+
+    def hits(self, beginning: str) -> tuple[Sequence[Hit], bool]:
+        """What has a name that begins so (letters and digits), and whether all was looked through."""
+        ...
 
     def fee_ppm(self) -> int:
         """The market's share of a price, in parts per million."""
