@@ -16,6 +16,7 @@ import msgspec
 
 from domain.errors import Corrupt, Refused
 from domain.events import EscrowFunded, JobPosted, ProgramAdmitted, TaskAssigned, WorkerRegistered
+from services.ledger import merkle
 from services.ledger.codec import EVENTS, decode_stored
 from services.ledger.reader import PAGE_EVENTS
 from services.ports import Stored
@@ -173,6 +174,7 @@ class Archive:
         self._events = events
         self.sound = len(events) if sound is None else sound
         self._index: dict[str, list[int]] | None = None
+        self._tree: merkle.Tree | None = None
 
     def head(self) -> int:
         return len(self._events)
@@ -189,6 +191,17 @@ class Archive:
         found = self._positions(key)
         found = found[: bisect_right(found, upto)]
         return [self._events[position - 1] for position in found[-limit:]]
+
+    def root(self, size: int) -> bytes:
+        return self._leaves().root(size)
+
+    def inclusion(self, position: int, size: int) -> Sequence[bytes]:
+        return self._leaves().inclusion(position - 1, size)
+
+    def _leaves(self) -> merkle.Tree:
+        if self._tree is None:
+            self._tree = merkle.Tree(map(merkle.leaf, self._events))
+        return self._tree
 
     def _positions(self, key: str) -> Sequence[int]:
         if self._index is None:

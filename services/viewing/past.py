@@ -129,6 +129,12 @@ class Past:
             raise NoSuchEvent(position=position, last=self.position)
         return found[0]
 
+    def root(self, size: int | None = None) -> bytes:
+        return self._facts.root(self.position if size is None else size)
+
+    def inclusion(self, position: int, size: int | None = None) -> Sequence[bytes]:
+        return self._facts.inclusion(position, self.position if size is None else size)
+
 
 def totals_of(jobs: Sequence[Job], workers: Sequence[Worker], escrows: Sequence[Escrow]) -> Totals:
     """What rows add up to; the read models are asked for the same in ``totals.sql``."""

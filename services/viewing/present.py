@@ -6,6 +6,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
+from domain.errors import Unavailable
+from services.ledger.errors import LogLost
+from services.ledger.proofs import Proofs
 from services.ports import Stored
 from services.projections.queries import Escrow, Hit, Job, Program, Reader, Task, Worker
 from services.viewing.view import NoSuchEvent, Totals
@@ -38,6 +41,12 @@ class LogFacts:
 
     def last_of(self, key: str, upto: int, limit: int) -> Sequence[Stored]:
         return self._ask(self._reader.latest(key, limit, upto=upto))
+
+    def root(self, size: int) -> bytes:
+        return self._ask(_proving(Proofs(self._reader.log).root(size)))
+
+    def inclusion(self, position: int, size: int) -> Sequence[bytes]:
+        return self._ask(_proving(Proofs(self._reader.log).inclusion(position, size)))
 
 
 class Answers:
@@ -127,8 +136,24 @@ class Present:
             raise NoSuchEvent(position=position, last=self.position)
         return found[0]
 
+    def root(self, size: int | None = None) -> bytes:
+        size = self.position if size is None else size
+        return self._once(("root", size), lambda: _proving(Proofs(self._reader.log).root(size)))
+
+    def inclusion(self, position: int, size: int | None = None) -> Sequence[bytes]:
+        size = self.position if size is None else size
+        proof = Proofs(self._reader.log)
+        return self._once(("inclusion", position, size), lambda: _proving(proof.inclusion(position, size)))
+
     def _once(self, question: object, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return self._answers.at(self.position, question, lambda: self._ask(work()))
+
+
+async def _proving(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except LogLost as error:
+        raise Unavailable(reason=str(error)) from error
 
 
 def _totals(row: dict[str, int | None]) -> Totals:

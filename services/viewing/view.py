@@ -75,6 +75,14 @@ class Facts(Protocol):
         """The last events up to a position that speak of it, in order."""
         ...
 
+    def root(self, size: int) -> bytes:
+        """Merkle root of the first ``size`` events."""
+        ...
+
+    def inclusion(self, position: int, size: int) -> Sequence[bytes]:
+        """Siblings that prove an event to be among the first ``size`` (RFC 9162, 2.1.3.1)."""
+        ...
+
 
 class View(Protocol):
     """Attributes:
@@ -150,4 +158,12 @@ class View(Protocol):
         """Raises:
         NoSuchEvent: It has not happened.
         """
+        ...
+
+    def root(self, size: int | None = None) -> bytes:
+        """Merkle root of the first ``size`` events, or of those that are shown."""
+        ...
+
+    def inclusion(self, position: int, size: int | None = None) -> Sequence[bytes]:
+        """Siblings that prove an event to be under that root."""
         ...
