@@ -66,13 +66,13 @@ def refused(error: Refused) -> None:
     st.error(in_sat(str(error)), icon=":material/error:")
 
 
-def folding() -> Progress:
+def folding(doing: str = "folding the log") -> Progress:
     """Shows how far a long replay has come."""
     bar = st.empty()
 
     def progress(done: int, all_: int) -> None:
         if done < all_:
-            bar.progress(done / all_, f"folding the log: event {done:,} of {all_:,}")
+            bar.progress(done / all_, f"{doing}: event {done:,} of {all_:,}")
         else:
             bar.empty()
 
