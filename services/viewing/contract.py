@@ -50,12 +50,18 @@ def _entry(event: type[Event]) -> Entry:
     document = schema.one(stored)
     kind = schema.KINDS[event].name
     fields = tuple(_field(name, field) for name, field in document["properties"].items() if name != "type")
-    means = str(document.get("description", "")).partition("\n\n")[0]
+    summary = next(one.summary for one in schema.index() if one.name == stored)
+    means = _plain(str(document.get("description", summary)).partition("\n\n")[0])
     return Entry(event.__name__, stored, kind, f"pasar.events.{kind}.*.{event.__name__}", means, fields)
 
 
 def _field(name: str, field: dict[str, Any]) -> Field:
-    return Field(name, _type(field), str(field.get("x-privacy", "")), str(field.get("description", "")))
+    return Field(name, _type(field), str(field.get("x-privacy", "")), _plain(str(field.get("description", ""))))
+
+
+def _plain(text: str) -> str:
+    """Without the marks of a docstring."""
+    return text.replace("`", "")
 
 
 _WORDS: Final = {"date-time": "time"}

@@ -18,6 +18,8 @@ from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import frame, html
 
+#: The largest files that are taken.
+LOG_MB: Final = 256
 RECEIPT_MB: Final = 64
 _SLIDER: Final = "audit_slider"
 _NUMBER: Final = "audit_number"
@@ -99,7 +101,8 @@ def _proof(context: Context, signed: SignedRoot | None) -> None:
         frame.refused(NoSuchEvent(position=asked[:20], last=last))
     position = position if 0 < position <= last else last
     st.session_state[_EVENT] = position
-    st.number_input("Proof of event", 1, last, key=_EVENT, on_change=_asked, args=(context,))
+    box, _ = st.columns([1, 3])
+    box.number_input("Proof of event", 1, last, key=_EVENT, on_change=_asked, args=(context,))
     proof = Proof.of(context.view, position, signed)
     html.show("audit_proof.html", context, proof=proof, check=CHECK)
     st.download_button(
@@ -120,7 +123,12 @@ def _asked(context: Context) -> None:
 # --------------------------------------------------------------------------------------------------------------- files
 def _files(context: Context) -> None:
     html.show("audit_files.html", context)
-    file = st.file_uploader("Open a log", key="log_file", help="What was downloaded here or saved by `pasar log save`.")
+    file = st.file_uploader(
+        "Open a log",
+        key="log_file",
+        max_upload_size=LOG_MB,
+        help="What was downloaded here or saved by `pasar log save`.",
+    )
     if file is None:
         return
     try:
