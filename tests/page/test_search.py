@@ -14,8 +14,6 @@ def searched(wanted: str, page: str = "market", query: dict[str, str] | None = N
 
 
 def test_box_goes_to_the_only_match_from_any_page() -> None:
-    job = demo().log.page(0, 10_000)
-    assert job
     id_ = demo().view(None).jobs(1)[0].job
     for page in ("market", "audit"):
         assert searched(id_[:6], page).query_params["id"] == id_
@@ -57,8 +55,6 @@ def test_address_of_a_search_with_one_match_stays_where_it_is() -> None:
 
 
 def test_nonsense_gets_a_sentence() -> None:
-    for wanted in ("<script>alert(1)</script>", "🙂", "a" * 5_000, "';--"):
-        at = look(demo(), "search", {"q": wanted})
-        assert "<script>" not in text(at)
-        assert not at.exception
+    for wanted in ("<script>alert(1)</script>", "🙂\0"):
+        assert "<script>" not in text(look(demo(), "search", {"q": wanted}))
     assert "longer than any name" in text(look(demo(), "search", {"q": "a" * 5_000}))

@@ -85,9 +85,10 @@ async def _told(pulse: Pulse, reader: Reader, after: int, about: str | None, upt
             continue
         after = found[-1].position if found else after
         yield b"".join(_sse(one) for one in found if upto is None or one.position <= upto) or b": nothing new\n\n"
-        if upto is not None and (before.position >= upto or after >= upto):
+        all_ = len(found) < PAGE_EVENTS
+        if upto is not None and (after >= upto or (all_ and before.position >= upto)):
             return
-        if len(found) < PAGE_EVENTS and pulse.beat().position == before.position:
+        if all_ and pulse.beat().position == before.position:
             await pulse.changed(HEARTBEAT_S)
 
 

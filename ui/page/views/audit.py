@@ -127,7 +127,7 @@ def _files(context: Context) -> None:
         "Open a log",
         key="log_file",
         max_upload_size=LOG_MB,
-        help="What was downloaded here or saved by `pasar log save`.",
+        help="Downloaded here, or saved by `pasar log save`.",
     )
     if file is None:
         return
