@@ -24,6 +24,7 @@ RECEIPT_MB: Final = 64
 _SLIDER: Final = "audit_slider"
 _NUMBER: Final = "audit_number"
 _EVENT: Final = "proof_of"
+_WANTED: Final = "audit wanted"
 
 
 def draw(context: Context) -> Watch:
@@ -67,13 +68,19 @@ def _moved(context: Context, key: str, last: int) -> None:
 def _invariants(context: Context) -> None:
     html.show("heading.html", context, text="Invariants")
     place = st.empty()
-    if st.button("Check now", key="audit_now", icon=":material/fact_check:"):
+    st.button("Check now", key="audit_now", icon=":material/fact_check:", on_click=_want)
+    if st.session_state.get(_WANTED):  # kept until it is done: another drawing may interrupt this one
         try:
             auditor.run(context, frame.folding("checking"))
         except Refused as refused:
             frame.refused(refused)
+        del st.session_state[_WANTED]
     with place.container():
         html.show("audit_verdict.html", context, kept=auditor.kept(context))
+
+
+def _want() -> None:
+    st.session_state[_WANTED] = True
 
 
 # -------------------------------------------------------------------------------------------------------- root, proof
