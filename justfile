@@ -31,6 +31,10 @@ schemas *arguments:
 demo *arguments:
     pasar demo {{ arguments }}
 
+# The page of the market that runs in PASAR_HOME; `pasar up` serves it too.
+ui *arguments:
+    pasar ui {{ arguments }}
+
 # The notebooks, run and rendered into build/notebooks; a market of their own is made for them.
 notebooks:
     python -m pytest -q tests/notebooks

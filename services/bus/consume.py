@@ -20,6 +20,8 @@ PULLS_OPEN = 2
 RETRY_S = 0.2
 #: How long without any delivery before the stream is asked whether there was one.
 SILENCE_S = 1.0
+#: How long the answer may take; a broker that hangs is as good as gone.
+ANSWER_S = 3.0
 _NANOSECONDS = 1_000_000_000
 #: Where deliveries of the event stream would be acknowledged; another stream's are not events, whatever they say.
 _DELIVERY = f"$JS.ACK.{STREAM}.".encode()
@@ -112,4 +114,4 @@ class Consumer:
             except TimeoutError:
                 if wire.closed.done():
                     raise BusError("the connection to the broker is lost") from None
-                await call(wire, f"CONSUMER.INFO.{STREAM}.{consumer}")
+                await call(wire, f"CONSUMER.INFO.{STREAM}.{consumer}", timeout_s=ANSWER_S)

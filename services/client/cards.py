@@ -4,6 +4,7 @@ The HTML takes its colours from the theme of Jupyter or VS Code where there is o
 text in it is escaped. What matters is open, the rest is folded away.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
@@ -20,6 +21,8 @@ _FAINT: Final = "color:var(--jp-ui-font-color2,var(--vscode-descriptionForegroun
 _BORDER: Final = "border:1px solid var(--jp-border-color2,var(--vscode-widget-border,rgba(128,128,128,.4)))"
 _BOX: Final = f"{_COLOUR};{_BORDER};border-radius:4px;padding:.5em .8em;max-width:46em;width:fit-content"
 _GRID: Final = "display:grid;grid-template-columns:max-content 1fr;gap:0 1em;margin-top:.3em"
+
+_ADDRESS: Final = re.compile(r"https?://[!-~]+")
 
 Line = tuple[str, str]
 
@@ -90,8 +93,15 @@ class Shown:
 
 
 def _table(lines: Sequence[Line], most: int) -> str:
-    rows = [f'<span style="opacity:.7">{_clipped(a, most)}</span><span>{_clipped(b, most)}</span>' for a, b in lines]
+    rows = [f'<span style="opacity:.7">{_clipped(a, most)}</span><span>{_value(b, most)}</span>' for a, b in lines]
     return f'<div style="{_GRID}">{"".join(rows)}</div>' if rows else ""
+
+
+def _value(value: str, most: int) -> str:
+    """A value; an address of a page is a link to it."""
+    if not _ADDRESS.fullmatch(value) or len(value) > most:
+        return _clipped(value, most)
+    return f'<a href="{escape(value)}">{escape(value)}</a>'
 
 
 def _clipped(value: str, most: int) -> str:

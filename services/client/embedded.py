@@ -58,6 +58,12 @@ def find(home: Path | None, workers: int, *, ephemeral: bool) -> Place:
     return Place(state.attach(settings), started)
 
 
+def page_url(place: Place) -> str:
+    """Where the market's page is; empty if it has none that is known here."""
+    found = state.read(place.settings) if state.holder(place.settings) is not None else None
+    return found.page_url if found is not None else ""
+
+
 def stop(place: Place) -> None:
     """Stop it, and remove what was temporary."""
     daemon.down(place.settings)

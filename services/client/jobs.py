@@ -220,7 +220,8 @@ class Job(Waitable):
             lines += bill.bill(self._quote)
         if self._quote is not None and self._quote.eta_s and not self._future.done():
             lines.append(("expected", f"about {bill.seconds(self._quote.eta_s)} of computing"))
-        lines.append(("more", f"pasar job show {self.id[:8]}"))
+        page = self._market._page
+        lines.append(("more", f"{page}/job?id={self.id}" if page else f"pasar job show {self.id[:8]}"))
         return Card(
             title=f"job {self.id} {self._made.function}",
             sentence=self._sentence(),

@@ -74,6 +74,7 @@ class Market(Shown):
 
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
+        self._page = embedded.page_url(place)
         logs.quietly(place.settings, "client")
         self._background = Background()
         opened: Future[Desk] = Future()
@@ -259,7 +260,7 @@ class Market(Shown):
             lines=[
                 ("balance", f"{sat(escrow.free_msat)} free, {sat(escrow.reserved_msat)} reserved"),
                 ("workers", f"{len(asking)} of {len(workers)} take work"),
-                ("look", "pasar status, pasar job list, pasar events --follow"),
+                ("look", self._page or "pasar status, pasar job list, pasar events --follow"),
             ],
             more=[("events", place.settings.nats_url or ""), ("key", self.key), ("home", str(place.settings.home))],
         )

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from domain.errors import Refused
 from services import logs
 from services.config import from_environment
+from services.stack import page
 from services.stack.daemon import serve
 from services.stack.roles import market_services
 from services.worker.options import WorkerOptions
@@ -21,7 +23,8 @@ def main() -> int:
     logs.configure(settings, "stack")
     workers = msgspec.json.decode(parser.parse_args().workers, type=dict[str, WorkerOptions])
     try:
-        asyncio.run(serve(settings, market_services(workers)))
+        shown = page.services(page.Options.from_environment(os.environ))
+        asyncio.run(serve(settings, (*market_services(workers), *shown)))
     except Refused as refused:
         print(refused, file=sys.stderr)  # noqa: T201
         return 1

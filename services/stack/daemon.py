@@ -17,6 +17,7 @@ import structlog
 from domain.errors import Refused
 from services.config import Settings
 from services.stack import state
+from services.stack.page import Options
 from services.stack.process import Service, tail
 from services.stack.state import StackState
 from services.stack.supervisor import Stack, environment
@@ -63,10 +64,13 @@ def spawn(
     settings: Settings,
     *,
     workers: Mapping[str, WorkerOptions],
+    page: Options | None = None,
     on_change: Callable[[StackState], None] = lambda _: None,
 ) -> StackState:
     """Start a supervisor that outlives this process, and wait until everything is ready.
 
+    Args:
+        page: How the page is served; as the environment says if absent.
     Raises:
         AlreadyRunning: A stack runs on this PASAR_HOME.
         StartFailed: It ended before it was up.
@@ -84,7 +88,7 @@ def spawn(
             stdout=file,
             stderr=file,
             start_new_session=True,
-            env={**os.environ, **known},
+            env={**os.environ, **known, **(page.environment if page is not None else {})},
         )
     seen: StackState | None = None
     while True:

@@ -22,6 +22,8 @@ _GUARD: Final = Path(__file__).with_name("guard.py")
 
 #: Answers whether the process with this pid serves already.
 Probe = Callable[[int], Awaitable[bool]]
+#: The stage of what needs the market: it starts together, when that is ready.
+AROUND: Final = "around"
 #: Signals to send in turn, each with the seconds to wait for its effect.
 Ladder = tuple[tuple[int, float], ...]
 
@@ -46,6 +48,7 @@ class Service(Struct, frozen=True, kw_only=True):
         death_signal: Sent by the kernel should the supervisor die.
         restart: Start it again when it ends.
         stage: Neighbours of the same stage start together; without one a service starts alone.
+        url: Where people find it, if they do.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Service(Struct, frozen=True, kw_only=True):
     ready_s: float = 30.0
     restart: bool = True
     stage: str = ""
+    url: str = ""
 
 
 def wrapped(argv: Sequence[str], *, user: str = "", death_signal: int = signal.SIGKILL) -> list[str]:

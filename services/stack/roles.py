@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from services.stack.process import Service
+from services.stack.process import AROUND, Service
 from services.worker.options import WorkerOptions
 
 #: One thread a process: the machine's cores belong to the workers' tasks, not to a pool inside each of them.
@@ -15,8 +15,6 @@ ONE_THREAD: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-#: What needs the market starts with it, together.
-AROUND: Final = "around"
 #: Enough for a few hundred tasks of the demo's kind.
 STAKE_MSAT: Final = 1_000_000
 

@@ -51,6 +51,7 @@ class StackState(Struct, frozen=True, kw_only=True):
     started_at: datetime
     database_url: str
     nats_url: str
+    page_url: str = ""
     problem: str = ""
     services: tuple[ServiceState, ...] = ()
 

@@ -59,6 +59,7 @@ class Report(Struct, frozen=True, kw_only=True):
     started_at: datetime
     database_url: str
     nats_url: str
+    page_url: str
     processes: tuple[ProcessReport, ...]
     services: tuple[ServiceReport, ...] = ()
     unheard: str = ""
@@ -83,6 +84,7 @@ async def report(settings: Settings) -> Report:
         started_at=now.started_at,
         database_url=now.database_url,
         nats_url=now.nats_url,
+        page_url=now.page_url,
         processes=tuple(_process(service) for service in (_supervisor(now), *now.services)),
         services=heard,
         unheard=unheard,

@@ -102,6 +102,7 @@ class Stack:
             started_at=self._started_at,
             database_url=self.settings.database_url or "",
             nats_url=self.settings.nats_url or "",
+            page_url=next((keeper.service.url for keeper in self._keepers if keeper.service.url), ""),
             problem=self._problem,
             services=tuple(keeper.state for keeper in self._keepers),
         )
@@ -115,7 +116,7 @@ class Stack:
             infrastructure.append(nats_server.service(self.settings))
             self.settings = structs.replace(self.settings, nats_url=nats_server.url(self.settings))
         services = self._services(self.settings) if callable(self._services) else self._services
-        for service in infrastructure:
+        for service in (*infrastructure, *services):
             self._held.callback(_close, service.pass_fds)
         for together in stages((*infrastructure, *services)):
             started = [Keeper(service, self.settings, self._guard, self._changed) for service in together]

@@ -63,8 +63,8 @@ class Pulse:
             Refused: The database does not answer.
         """
         await self._look()
-        self._keep(await self._reader.log.read(max(0, self._shown - RECENT), RECENT))
-        self._heard = self._shown
+        self._heard = max(0, self._shown - RECENT)
+        self._keep(await self._reader.log.read(self._heard, RECENT))
 
     async def run(self) -> None:
         """Follow for ever, over interruptions of the broker and of the database."""

@@ -88,6 +88,12 @@ def moving() -> dict[str, Any]:
     return uvloop.run(arrays.bench())
 
 
+def viewing(quick: bool) -> dict[str, Any]:
+    from tests.benchmarks import viewing as page
+
+    return page.bench(10, 20, 400) if quick else page.bench()
+
+
 def peers() -> dict[str, Any]:
     from tests.benchmarks.peers import in_process
 
@@ -105,6 +111,7 @@ def parts(quick: bool, longest_s: float | None = None) -> dict[str, Callable[[],
         "settling": lambda: settling([2], 2_000, 1) if quick else settling([1, 2, 4], 6_000, 3),
         "latency": latency,
         "moving": moving,
+        "viewing": lambda: viewing(quick),
         "overhead": lambda: overhead(longest_s or (2.0 if quick else LONGEST_S)),
     }
 

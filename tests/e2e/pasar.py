@@ -20,10 +20,10 @@ PASAR = (sys.executable, "-W", "error", "-c", "from ui.cli import main; main()")
 class Pasar:
     """Runs commands on one PASAR_HOME."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
         self.settings = Settings(home=home)
-        self._environment = {**os.environ, "PASAR_HOME": str(home), "TMPDIR": str(home)}
+        self._environment = {**os.environ, "PASAR_HOME": str(home), "TMPDIR": str(home), **environment}
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""

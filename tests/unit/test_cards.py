@@ -18,7 +18,7 @@ from services.client.market import _terms
 from services.client.money import Amount, msats, sats
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=\"y\">&amp;"
-_TAGS = {"div", "strong", "progress", "span", "details", "summary"}
+_TAGS = {"a", "div", "strong", "progress", "span", "details", "summary"}
 words = st.text(max_size=400) | st.just(HOSTILE * 40)
 cards = st.builds(
     Card,
@@ -48,13 +48,21 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_address_of_a_page_is_a_link_and_nothing_else_is() -> None:
+    said = html(
+        Card(title="x", lines=[("page", "http://127.0.0.1:8501/job?id=3f&a='\""), ("no", "javascript:alert(1)")])
+    )
+    assert said.count("<a ") == 1
+    assert 'href="http://127.0.0.1:8501/job?id=3f&amp;a=&#x27;&quot;"' in said
+
+
 @given(cards)
 def test_html_holds_no_more_than_its_own_tags(card: Card) -> None:
     said = html(card)
     tags = Tags()
     tags.feed(said)
     assert tags.seen <= _TAGS
-    assert tags.attributes <= {"style", "value", "max"}
+    assert tags.attributes <= {"style", "value", "max", "href"}
     assert not tags.open
     assert len(said.encode()) < BYTES_MAX
 

@@ -1,12 +1,15 @@
 """``pasar up``, ``pasar down`` and ``pasar status``: the embedded stack on this machine."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import structs
 
 from ui.format import AsJson, ago, columns, print_json, say
 
 if TYPE_CHECKING:
+    from services.stack.page import Options
     from services.stack.state import StackState
     from services.stack.status import ServiceReport
 
@@ -19,11 +22,55 @@ def add_to(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
+    app.command()(ui)
+
+
+#: Where the page listens.
+PagePort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65_535, help="Port of the page; 8501, or a free one where that is taken, if absent."),
+]
+PageHost = Annotated[
+    str | None,
+    typer.Option(help="Address that the page listens on; who reaches another than loopback can look, not spend."),
+]
+
+
+def _page_options(host: str | None, port: int | None) -> "Options":
+    from services.stack.page import Options
+
+    given = {"PASAR_PAGE_HOST": host, "PASAR_PAGE_PORT": None if port is None else str(port)}
+    return Options.from_environment({**os.environ, **{name: value for name, value in given.items() if value}})
+
+
+def ui(host: PageHost = None, port: PagePort = None) -> None:
+    """Serve the page of the market that runs, until Ctrl-C; also of one that the environment names.
+
+    The page of a market that `pasar up` started is up already; `pasar status` says where.
+
+    Examples:
+
+      pasar ui
+
+      pasar ui --port 9000
+
+      pasar ui --host 192.168.1.20    for others to look at, on this address of the machine
+    """
+    from ui.commands.running import attached
+    from ui.page.serve import main
+
+    attached()
+    options = _page_options(host, port)
+    os.environ.update(options.environment)
+    raise typer.Exit(main())
 
 
 def up(
     workers: Annotated[int, typer.Option(min=0, help="Workers to start on this machine.")] = 0,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C instead of leaving it.")] = False,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the market's page too.")] = True,
+    page_port: PagePort = None,
+    page_host: PageHost = None,
     as_json: AsJson = False,
 ) -> None:
     """Start the market on this machine; its data is in PASAR_HOME.
@@ -34,29 +81,36 @@ def up(
 
       pasar up --workers 2          and two workers
 
+      pasar up --page-port 9000     its page on another port
+
       PASAR_HOME=/srv/pasar pasar up --foreground
     """
     from services.config import from_environment
     from services.stack import daemon
+    from services.stack.page import services as page_services
     from services.stack.roles import local_workers, market_services
 
     settings = from_environment()
     progress = _Progress()
+    options = structs.replace(_page_options(page_host, page_port), wanted=page)
     if foreground:
         import asyncio
 
         from services import logs
 
         logs.configure(settings, "stack")
-        asyncio.run(daemon.serve(settings, market_services(local_workers(workers)), on_change=progress))
+        services = (*market_services(local_workers(workers)), *page_services(options))
+        asyncio.run(daemon.serve(settings, services, on_change=progress))
         return
-    state = daemon.spawn(settings, workers=local_workers(workers), on_change=progress)
+    state = daemon.spawn(settings, workers=local_workers(workers), page=options, on_change=progress)
     if as_json:
         print_json(state)
         return
     print(f"the market runs as process {state.pid} on {settings.home}")
     rows = [("service", "pid"), *((service.name, str(service.pid or "-")) for service in state.services)]
     print(columns(rows))
+    if state.page_url:
+        print(f"look at it on {state.page_url}")
     print(f"events   {state.nats_url}\ndatabase {state.database_url}\nstop it with `pasar down`")
 
 
@@ -115,6 +169,8 @@ def status(as_json: AsJson = False) -> None:
         print_json(now)
         return
     print(f"the stack is {now.state} on {settings.home}, up {ago(now.started_at)}")
+    if now.page_url:
+        print(f"its page is {now.page_url}")
     heading = ("process", "state", "pid", "since", "restarts", "rss MB", "pss MB")
     lines = [
         (one.name, one.state, _cell(one.pid), ago(one.since), str(one.restarts), _cell(one.rss_mb), _cell(one.pss_mb))

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import streamlit as st
 
-from domain.errors import Refused
+from domain.errors import Corrupt, Refused
 from ui.page import context as contexts
 from ui.page import live
 from ui.page.context import Context
@@ -65,7 +65,7 @@ def _drawn(entry: Entry) -> Callable[[], None]:
         top = st.container()
         try:
             context = contexts.read(frame.folding())
-        except Refused as refused:
+        except (Refused, Corrupt) as refused:
             frame.refused(refused)
             return
         with top:
@@ -74,7 +74,7 @@ def _drawn(entry: Entry) -> Callable[[], None]:
         watch = Watch()
         try:
             watch = entry.draw(context)
-        except Refused as refused:
+        except (Refused, Corrupt) as refused:
             frame.refused(refused)
         with slot:
             frame.position(context)

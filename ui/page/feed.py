@@ -6,7 +6,7 @@ The page gets what has just happened as text, and learns when the read models sh
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from domain.errors import Refused
+from domain.errors import Corrupt, Refused
 from services import schema
 from services.ledger.codec import decode_meta, decode_stored
 from services.ports import Stored
@@ -32,7 +32,9 @@ HEARTBEAT_S: Final = 15.0
 #: The least time between two messages to one page, in seconds.
 PACE_S: Final = 0.1
 #: Viewers that the scripts of one process can redraw each second.
-REDRAWS_PER_S: Final = 12
+REDRAWS_PER_S: Final = 10
+#: The least time between two drawings of one page, in seconds.
+REDRAW_S: Final = 0.5
 #: Events in a message to a page, and in one read of the log.
 LINES_MAX: Final = 12
 PAGE_EVENTS: Final = 500
@@ -235,13 +237,14 @@ class _Viewer:
             beat.at,
             tuple(map(_line, recent)),
             moved,
-            max(0.5, round(_watching / REDRAWS_PER_S, 1)),
+            max(REDRAW_S, round(_watching / REDRAWS_PER_S, 1)),
         )
 
 
+@lru_cache(maxsize=1_000)
 def _line(stored: Stored) -> Line:
     try:
         text = said(decode_stored(stored))
-    except Refused as refused:
-        text = str(refused)
+    except Corrupt as error:
+        text = str(error)
     return Line(stored.position, stored.recorded_at, stored.name.partition(".")[0], text)

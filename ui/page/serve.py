@@ -5,32 +5,31 @@ import socket
 import sys
 
 from domain.errors import Refused
-from ui.page.options import Options
+from services.stack.page import FD, Options, listen, url
 
 
 def main() -> int:
-    import uvicorn
-
     try:
         options = Options.from_environment(os.environ)
-        listening = listen(options)
-    except (Refused, OSError) as error:
-        print(error, file=sys.stderr)
+        inherited = os.environ.pop(FD, "")
+        listening = socket.socket(fileno=int(inherited)) if inherited else listen(options)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
         return 1
+    if not inherited:
+        print(f"the market's page is {url(options, listening.fileno())}", flush=True)
+    serve(listening)
+    return 0
+
+
+def serve(listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    import uvicorn
+
     config = uvicorn.Config(
         "ui.page.asgi:app", loop="uvloop", ws_max_size=1 << 16, log_level="warning", access_log=False, lifespan="on"
     )
     uvicorn.Server(config).run(sockets=[listening])
-    return 0
-
-
-def listen(options: Options) -> socket.socket:
-    """The socket, bound; its port is free or this fails at once."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    found = socket.socket(family)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind((options.host, options.port))
-    return found
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class Strip {
     this.tick();
     const stale = this.data.live && !this.data.still && message.moved && message.moved > Math.max(this.data.drawn, this.asked);
     if (!stale || this.waiting) return;
-    const wait = Math.max(0, 1000 * message.pace_s - (performance.now() - this.drawnAt));
+    const spread = Math.random() * (1000 * message.pace_s - 500);  // many pages are not drawn in the same moment
+    const wait = Math.max(0, spread, 1000 * message.pace_s - (performance.now() - this.drawnAt));
     this.waiting = setTimeout(() => {
       this.waiting = null;
       if (document.hidden || !last || !last.moved) return;

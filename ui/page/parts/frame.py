@@ -5,7 +5,7 @@ from typing import Final
 
 import streamlit as st
 
-from domain.errors import Refused
+from domain.errors import Corrupt, Refused
 from services.client.words import in_sat
 from services.viewing.past import Progress
 from services.viewing.search import TEXT_MAX, search
@@ -61,7 +61,7 @@ def position(context: Context) -> None:
         html.show("position.html", context)
 
 
-def refused(error: Refused) -> None:
+def refused(error: Refused | Corrupt) -> None:
     """What cannot be shown, and what to do."""
     st.error(in_sat(str(error)), icon=":material/error:")
 

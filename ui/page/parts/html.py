@@ -1,6 +1,6 @@
 """HTML of our own: templates, escaped by default, in the light of a context."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -9,8 +9,13 @@ from typing import Any, Final
 import streamlit as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from msgspec import Struct
 
+from domain.errors import Corrupt
 from services.client import words
+from services.ledger.codec import decode_stored
+from services.ports import Stored
+from services.viewing.said import said
 from ui.page.context import Context
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -53,6 +58,26 @@ def _environment() -> Environment:
     )
     made.filters |= {"short": words.short, "count": words.count, "utc": utc, "iso": _iso, "span": words.span}
     return made
+
+
+class Line(Struct, frozen=True):
+    """An event as a sentence."""
+
+    position: int
+    at: datetime
+    text: str
+
+
+def lines(events: Sequence[Stored]) -> list[Line]:
+    """Events as sentences; what cannot be read says so."""
+    return [Line(stored.position, stored.recorded_at, _said(stored)) for stored in events]
+
+
+def _said(stored: Stored) -> str:
+    try:
+        return said(decode_stored(stored))
+    except Corrupt as error:
+        return str(error)
 
 
 def utc(moment: datetime) -> str:
