@@ -57,8 +57,13 @@ def followed() -> str:
     return str(st.session_state.pop(_GO, ""))
 
 
+def go(address: str) -> None:
+    """Show another page with the next run."""
+    st.session_state[_GO] = address
+
+
 def _follow() -> None:
-    st.session_state[_GO] = st.session_state[KEY]["go"]
+    go(st.session_state[KEY]["go"])
 
 
 def _nothing() -> None: ...
