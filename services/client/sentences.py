@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def of_job(job: "Job", *, now: datetime | None = None) -> str:
     """How a job is."""
     now = now or datetime.now(UTC)
-    progress = f"{job.verified} of {count(job.tasks, 'task')} verified"
+    progress = f"{job.verified:,} of {count(job.tasks, 'task')} verified"
     work = _in_work(job)
     match job.state:
         case "open" if now >= job.expires_at:
@@ -63,7 +63,7 @@ REPLICA: Final = {
     "failed": "its worker could not run it",
 }
 #: After these the replica is given to another worker, unless its task is closed.
-_AGAIN: Final = ("expired", "returned", "failed", "rejected")
+AGAIN: Final = ("expired", "returned", "failed", "rejected")
 _METHODS: Final = {"opened": "nobody ran it again", "agreed": "replicas agree", "replayed": "a referee ran it again"}
 REASONS: Final = {
     "timeout": "it took too long",
@@ -95,7 +95,7 @@ def of_run(run: Run) -> str:
         said += f": {REASONS[run.reason]}"
     if run.state == "verified" and run.method:
         said += f": {_METHODS[run.method]}"
-    if run.state in _AGAIN:
+    if run.state in AGAIN:
         said += "; given up" if run.closed else "; it is given out again"
     return said
 
@@ -105,7 +105,7 @@ def of_trouble(runs: Sequence[Run]) -> str:
     waiting = Counter(
         REASONS.get(run.reason or "", REPLICA[run.state]) if run.state == "failed" else REPLICA[run.state]
         for run in runs
-        if run.state in _AGAIN and not run.closed
+        if run.state in AGAIN and not run.closed
     )
     if not waiting:
         return ""

@@ -18,6 +18,7 @@ from domain.errors import Refused, Unavailable, UnknownEscrow, UnknownJob, Unkno
 from domain.events import FeeSet
 from domain.meter import Meter
 from services.ledger.codec import decode_stored
+from services.ledger.errors import LogLost
 from services.ledger.reader import PAGE_EVENTS, LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
@@ -29,6 +30,9 @@ _LOOK_EVERY_S: Final = 0.02
 #: How often a watched job is looked at, in seconds.
 WATCH_S: Final = 0.2
 QUIET_S: Final = 2.0
+#: Hits of each kind, and how long the database may look for what has no index, in seconds.
+HITS_MAX: Final = 12
+SEARCH_S: Final = 2.0
 #: What the server itself, or the way to it, does; everything else that a query raises is a bug.
 _UNREACHABLE = (
     OSError,
@@ -211,6 +215,22 @@ class Program(Struct, frozen=True, kw_only=True):
         )
 
 
+class Hit(Struct, frozen=True, kw_only=True):
+    """Something whose name begins as was asked.
+
+    Attributes:
+        kind: ``job``, ``escrow``, ``client``, ``worker``, ``party`` (any key), ``program``, ``identity``, ``work``,
+            ``commitment``, ``result`` (address), ``content`` (commitment to it), ``equality`` or ``deposit``.
+        id: All of the name. job, task: Where it is found. position: Of the event that says it.
+    """
+
+    kind: str
+    id: str
+    job: str | None = None
+    task: int | None = None
+    position: int | None = None
+
+
 class Position(Struct, frozen=True, kw_only=True):
     """Where a read model is; ``poison`` says why it stopped, if it did."""
 
@@ -320,6 +340,26 @@ class Reader:
         found = await self._rows(Program, "programs_starting", address)
         return found[0] if found else None
 
+    async def hits(self, beginning: str, limit: int = HITS_MAX) -> tuple[list[Hit], bool]:
+        """What has a name that begins so, the first few of each kind; and whether digests were all looked through.
+
+        Args:
+            beginning: Letters and digits; an address may have the algorithm's name before it.
+        """
+        lower = beginning.lower()
+        digest = lower.removeprefix("sha256:")
+        address = f"sha256:{digest}"
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                await connection.execute(f"SET LOCAL statement_timeout = {round(SEARCH_S * 1000)}")
+                found = await connection.fetch(_SQL["hits_named"], digest, beginning.upper(), address, limit)
+                try:
+                    async with connection.transaction():
+                        found += await connection.fetch(_SQL["hits_digests"], digest, address, limit)
+                except asyncpg.QueryCanceledError:
+                    return [msgspec.convert(dict(row), Hit) for row in found], False
+        return [msgspec.convert(dict(row), Hit) for row in found], True
+
     async def fee_ppm(self) -> int:
         """The market's share of a price, in parts per million, for a job that is posted now."""
         with _translated():
@@ -343,6 +383,11 @@ class Reader:
                 return await self.log.read(after, limit)
             found = await self._pool.fetch(_SQL["positions_of"], key, after, limit)
             return await self.log.at([row["position"] for row in found])
+
+    async def latest_position(self) -> int:
+        """Of the last event of the log; 0 when it is empty."""
+        with _translated():
+            return await self.log.head()
 
     async def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> list[Stored]:
         """The last events, in order; of those up to a position if given."""
@@ -426,5 +471,5 @@ def _translated() -> Generator[None, None, None]:
         yield
     except _NOT_THERE:
         raise NoReadModels from None
-    except _UNREACHABLE as error:
+    except (*_UNREACHABLE, LogLost) as error:
         raise Unavailable(reason=f"the database does not answer: {error or type(error).__name__}") from error

@@ -57,6 +57,8 @@ _SERVE: Final = ("$SRV.>",)
 _COMMAND: Final = ("pasar.command",)
 _ROOT: Final = ("pasar.log.root",)
 _READ_EVENTS: Final = _read("EVENTS")
+#: Who else reads the stream, and how far each is: what the page shows.
+_LIST_CONSUMERS: Final = ("$JS.API.CONSUMER.LIST.EVENTS",)
 _OWN_CONSUMERS: Final = ("$JS.API.CONSUMER.DELETE.EVENTS.>",)
 _BLOBS: Final = (
     *_read("OBJ_blobs"),
@@ -101,7 +103,7 @@ ROLES: Final[dict[str, Role]] = {
         subscribe=("pasar.head", *_SERVE),
         answers=True,
     ),
-    "reader": Role(publish=(*_ROOT, *_READ_EVENTS, *_get("EVENTS"), *_OWN_CONSUMERS, *_ASK)),
+    "reader": Role(publish=(*_ROOT, *_READ_EVENTS, *_get("EVENTS"), *_OWN_CONSUMERS, *_LIST_CONSUMERS, *_ASK)),
     "party": _PARTY,
     "inspector": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.inspect"), answers=True),
     "settlement": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.faucet"), answers=True),

@@ -7,21 +7,29 @@ so the Merkle root over the file is the log's own.
 import zlib
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import timedelta
+from operator import attrgetter
 from typing import ClassVar, Final
 
 import msgspec
 
 from domain.errors import Corrupt, Refused
-from services.ledger.codec import decode_stored
+from domain.events import EscrowFunded, JobPosted, ProgramAdmitted, TaskAssigned, WorkerRegistered
+from services.ledger import merkle
+from services.ledger.codec import EVENTS, decode_stored
 from services.ledger.reader import PAGE_EVENTS
 from services.ports import Stored
 from services.projections.event_index import keys
 from services.receipt.form import Logged, logged
+from services.replay import undisturbed
 
-#: Bytes of a file, opened, and of the file itself.
+#: Bytes of a file, opened, of one of its lines, and of what is opened at a time.
 FILE_MAX: Final = 512 << 20
-Progress = Callable[[int, int], None]
+LINE_MAX: Final = 1 << 20
+_PIECE: Final = 1 << 20
+#: Tasks of all jobs together: whoever folds them holds a state for each.
+TASKS_SHOWN_MAX: Final = 1 << 24
 _decode = msgspec.json.Decoder(Logged).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -42,47 +50,131 @@ def read(file: bytes) -> "Archive":
         NoLog: It is none, or is not whole.
     """
     events: list[Stored] = []
-    for number, line in enumerate(_opened(file).splitlines(), 1):
+    for number, line in enumerate(_split(_opened(file)), 1):
         try:
             stored = _decode(line).stored
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise NoLog(reason=f"line {number} is no event ({error})") from None
         if stored.position != number:
             raise NoLog(reason=f"line {number} holds event {stored.position}")
+        if stored.recorded_at.utcoffset() != timedelta():
+            raise NoLog(reason=f"the time in line {number} is not in UTC")
         events.append(stored)
     if not events:
         raise NoLog(reason="it is empty")
-    return Archive(events)
+    return Archive(events, sound=_sound(events))
 
 
-def _opened(file: bytes) -> bytes:
+def _opened(file: bytes) -> Iterator[bytes]:
+    """The file's text in pieces, never more of it than ``FILE_MAX``."""
     if not file.startswith(b"\x1f\x8b"):
-        return file
-    unzip = zlib.decompressobj(wbits=31)
-    try:
-        opened = unzip.decompress(file, FILE_MAX)
-    except zlib.error as error:
-        raise NoLog(reason=f"it cannot be opened ({error})") from None
-    if unzip.unconsumed_tail or not unzip.eof:
-        what = f"it is larger than {FILE_MAX >> 20} MB" if unzip.unconsumed_tail else "it ends too early"
-        raise NoLog(reason=what)
-    return opened
+        yield from (file[start : start + _PIECE] for start in range(0, len(file), _PIECE))
+        return
+    unzip, opened, rest = zlib.decompressobj(wbits=31), 0, file
+    while not unzip.eof:
+        try:
+            piece = unzip.decompress(rest, _PIECE)
+        except zlib.error as error:
+            raise NoLog(reason=f"it cannot be opened ({error})") from None
+        rest, opened = unzip.unconsumed_tail, opened + len(piece)
+        if opened > FILE_MAX:
+            raise NoLog(reason=f"it is larger than {FILE_MAX >> 20} MB")
+        if not piece and not rest and not unzip.eof:
+            raise NoLog(reason="it ends too early")
+        yield piece
+    if unzip.unused_data:
+        raise NoLog(reason="something follows its end")
+
+
+def _split(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines, without the ends; the last one may lack its own."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+        if len(rest) > LINE_MAX:
+            raise NoLog(reason="one of its lines has no end")
+    if rest:
+        yield rest
+
+
+class Zip:
+    """Writes a file piece by piece, the same bytes for the same pages."""
+
+    def __init__(self) -> None:
+        self._zip = zlib.compressobj(6, wbits=31)
+
+    def page(self, page: Iterable[Stored]) -> bytes:
+        """What the next events add; it may be empty."""
+        return self._zip.compress(lines(page))
+
+    def end(self) -> bytes:
+        return self._zip.flush()
 
 
 def zipped(pages: Iterable[Sequence[Stored]]) -> Iterator[bytes]:
-    """A file of these events in pieces, the same bytes for the same events."""
-    zip_ = zlib.compressobj(6, wbits=31)
+    """A file of these events in pieces."""
+    zip_ = Zip()
     for page in pages:
-        yield zip_.compress(lines(page))
-    yield zip_.flush()
+        yield zip_.page(page)
+    yield zip_.end()
+
+
+# ------------------------------------------------------------------------------------------------- how far it is sound
+#: The field by which an event brings something into being, and those by which others speak of it.
+_MADE: Final = {JobPosted: "job", EscrowFunded: "escrow", WorkerRegistered: "worker", ProgramAdmitted: "program"}
+_REFERENCES: Final = {
+    kind: tuple(name for name in kind.__struct_fields__ if name in ("job", "original", "escrow", "worker"))
+    for kind in EVENTS
+}
+
+
+def _sound(events: Sequence[Stored]) -> int:
+    """The last event before the first one that cannot be read, or that speaks of what there is not.
+
+    Raises:
+        NoLog: It has more tasks than can be held.
+    """
+    known, given, tasks = set[str](), set[tuple[str, int, int]](), 0
+    with undisturbed():
+        for stored in events:
+            try:
+                event = decode_stored(stored)
+            except Corrupt:
+                return stored.position - 1
+            kind = type(event)
+            made = _MADE.get(kind)
+            if made is not None:
+                known.add(getattr(event, made))
+            if isinstance(event, JobPosted):
+                tasks += event.tasks
+                if tasks > TASKS_SHOWN_MAX:
+                    raise NoLog(reason=f"its jobs have more than {TASKS_SHOWN_MAX:,} tasks")
+                if event.program.address not in known:
+                    return stored.position - 1
+            if "replica" in kind.__struct_fields__:
+                run = attrgetter("job", "task", "replica")(event)
+                if isinstance(event, TaskAssigned):
+                    given.add(run)
+                if run not in given:
+                    return stored.position - 1
+            if any(getattr(event, field) not in known for field in _REFERENCES[kind]):
+                return stored.position - 1
+    return len(events)
 
 
 class Archive:
-    """A whole log in memory; it satisfies ``viewing.view.Facts``."""
+    """A whole log in memory; it satisfies ``viewing.view.Facts``.
 
-    def __init__(self, events: Sequence[Stored]) -> None:
+    Attributes:
+        sound: The last event up to which rows can be folded: the end, unless somebody tampered with it.
+    """
+
+    def __init__(self, events: Sequence[Stored], *, sound: int | None = None) -> None:
         self._events = events
+        self.sound = len(events) if sound is None else sound
         self._index: dict[str, list[int]] | None = None
+        self._tree: merkle.Tree | None = None
 
     def head(self) -> int:
         return len(self._events)
@@ -99,6 +191,17 @@ class Archive:
         found = self._positions(key)
         found = found[: bisect_right(found, upto)]
         return [self._events[position - 1] for position in found[-limit:]]
+
+    def root(self, size: int) -> bytes:
+        return self._leaves().root(size)
+
+    def inclusion(self, position: int, size: int) -> Sequence[bytes]:
+        return self._leaves().inclusion(position - 1, size)
+
+    def _leaves(self) -> merkle.Tree:
+        if self._tree is None:
+            self._tree = merkle.Tree(map(merkle.leaf, self._events))
+        return self._tree
 
     def _positions(self, key: str) -> Sequence[int]:
         if self._index is None:

@@ -7,8 +7,9 @@ from typing import Final, TypeVar
 
 from domain.errors import UnknownEscrow, UnknownJob, UnknownWorker
 from services.ports import Stored
-from services.projections.queries import Ambiguous, Escrow, Job, Program, Task, Worker
+from services.projections.queries import Ambiguous, Escrow, Hit, Job, Program, Task, Worker
 from services.replay import undisturbed
+from services.viewing.hits import hits_in
 from services.viewing.rows import Rows
 from services.viewing.view import Facts, NoSuchEvent, Totals
 
@@ -107,6 +108,9 @@ class Past:
     def program(self, address: str) -> Program | None:
         return next((one for one in self._rows.programs if one.program == address), None)
 
+    def hits(self, beginning: str) -> tuple[Sequence[Hit], bool]:
+        return hits_in(self._rows, self, beginning), True
+
     def fee_ppm(self) -> int:
         return self._rows.fee_ppm
 
@@ -125,6 +129,12 @@ class Past:
         if not found:
             raise NoSuchEvent(position=position, last=self.position)
         return found[0]
+
+    def root(self, size: int | None = None) -> bytes:
+        return self._facts.root(self.position if size is None else size)
+
+    def inclusion(self, position: int, size: int | None = None) -> Sequence[bytes]:
+        return self._facts.inclusion(position, self.position if size is None else size)
 
 
 def totals_of(jobs: Sequence[Job], workers: Sequence[Worker], escrows: Sequence[Escrow]) -> Totals:

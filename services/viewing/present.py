@@ -6,8 +6,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
+from domain.errors import Unavailable
+from services.ledger.errors import LogLost
+from services.ledger.proofs import Proofs
 from services.ports import Stored
-from services.projections.queries import Escrow, Job, Program, Reader, Task, Worker
+from services.projections.queries import Escrow, Hit, Job, Program, Reader, Task, Worker
 from services.viewing.view import NoSuchEvent, Totals
 
 T = TypeVar("T")
@@ -38,6 +41,12 @@ class LogFacts:
 
     def last_of(self, key: str, upto: int, limit: int) -> Sequence[Stored]:
         return self._ask(self._reader.latest(key, limit, upto=upto))
+
+    def root(self, size: int) -> bytes:
+        return self._ask(_proving(Proofs(self._reader.log).root(size)))
+
+    def inclusion(self, position: int, size: int) -> Sequence[bytes]:
+        return self._ask(_proving(Proofs(self._reader.log).inclusion(position, size)))
 
 
 class Answers:
@@ -107,6 +116,9 @@ class Present:
     def program(self, address: str) -> Program | None:
         return self._once(("program", address), lambda: self._reader.program(address))
 
+    def hits(self, beginning: str) -> tuple[Sequence[Hit], bool]:
+        return self._once(("hits", beginning), lambda: self._reader.hits(beginning))
+
     def fee_ppm(self) -> int:
         return self._once("fee", lambda: self._reader.fee_ppm())
 
@@ -125,8 +137,24 @@ class Present:
             raise NoSuchEvent(position=position, last=self.position)
         return found[0]
 
+    def root(self, size: int | None = None) -> bytes:
+        size = self.position if size is None else size
+        return self._once(("root", size), lambda: _proving(Proofs(self._reader.log).root(size)))
+
+    def inclusion(self, position: int, size: int | None = None) -> Sequence[bytes]:
+        size = self.position if size is None else size
+        proof = Proofs(self._reader.log)
+        return self._once(("inclusion", position, size), lambda: _proving(proof.inclusion(position, size)))
+
     def _once(self, question: object, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return self._answers.at(self.position, question, lambda: self._ask(work()))
+
+
+async def _proving(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except LogLost as error:
+        raise Unavailable(reason=str(error)) from error
 
 
 def _totals(row: dict[str, int | None]) -> Totals:

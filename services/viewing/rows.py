@@ -75,6 +75,11 @@ class Rows:
         found = sorted((key, row) for key, row in self._tasks.rows.items() if key[0] == job)
         return [self._task(row) for _, row in found]
 
+    @property
+    def runs(self) -> list[queries.Task]:
+        """Those of all jobs, by job, task and replica."""
+        return [self._task(row) for _, row in sorted(self._tasks.rows.items())]
+
     def _task(self, row: TaskRow) -> queries.Task:
         fields = asdict(row)
         assigned_pos = fields.pop("assigned_pos")
@@ -101,8 +106,9 @@ class Rows:
 
     @property
     def programs(self) -> list[queries.Program]:
-        """By address."""
-        found = (queries.Program(**asdict(row)) for row in self._programs.values())
+        """By address; those that were admitted."""
+        known = (row for row in self._programs.values() if row.admitted_at is not None)
+        found = (queries.Program(**asdict(row)) for row in known)
         return sorted(found, key=lambda one: one.program)
 
 

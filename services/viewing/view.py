@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.errors import Refused
 from services.ports import Stored
-from services.projections.queries import Escrow, Job, Program, Task, Worker
+from services.projections.queries import Escrow, Hit, Job, Program, Task, Worker
 
 
 class NoSuchEvent(Refused):
@@ -75,6 +75,14 @@ class Facts(Protocol):
         """The last events up to a position that speak of it, in order."""
         ...
 
+    def root(self, size: int) -> bytes:
+        """Merkle root of the first ``size`` events."""
+        ...
+
+    def inclusion(self, position: int, size: int) -> Sequence[bytes]:
+        """Siblings that prove an event to be among the first ``size`` (RFC 9162, 2.1.3.1)."""
+        ...
+
 
 class View(Protocol):
     """Attributes:
@@ -130,6 +138,10 @@ class View(Protocol):
 
     def program(self, address: str) -> Program | None: ...
 
+    def hits(self, beginning: str) -> tuple[Sequence[Hit], bool]:
+        """What has a name that begins so (letters and digits), and whether all was looked through."""
+        ...
+
     def fee_ppm(self) -> int:
         """The market's share of a price, in parts per million."""
         ...
@@ -146,4 +158,12 @@ class View(Protocol):
         """Raises:
         NoSuchEvent: It has not happened.
         """
+        ...
+
+    def root(self, size: int | None = None) -> bytes:
+        """Merkle root of the first ``size`` events, or of those that are shown."""
+        ...
+
+    def inclusion(self, position: int, size: int | None = None) -> Sequence[bytes]:
+        """Siblings that prove an event to be under that root."""
         ...

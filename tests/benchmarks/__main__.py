@@ -91,7 +91,7 @@ def moving() -> dict[str, Any]:
 def viewing(quick: bool) -> dict[str, Any]:
     from tests.benchmarks import viewing as page
 
-    return page.bench(10, 20, 400) if quick else page.bench()
+    return page.bench(events=20, tasks=400) if quick else page.bench()
 
 
 def peers() -> dict[str, Any]:

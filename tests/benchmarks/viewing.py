@@ -1,7 +1,8 @@
 """How fast the page is: from an event to the pixel that shows it, for many viewers; and from an address to a page.
 
-The market, its page, the browser and all its tabs share the machine. A viewer is a tab of its own profile that shows
-Market. ``ticker`` is the line of the event itself, ``redraw`` the sums above it, which wait for the read models.
+The market, its page and all viewers share the machine. Viewers look at Market: a few are tabs of a real browser, where
+the pixels are seen, the others do all that a tab does but paint (``viewers``), as people do it on their own machines.
+``ticker`` is the line of the event itself, ``redraw`` the sums above it, which wait for the read models.
 """
 
 import asyncio
@@ -23,10 +24,12 @@ from services import arrays
 from services.client.session import Work, follow, session
 from services.programs.export import export_program
 from services.stack import state
+from tests.benchmarks.viewers import looking
 from tests.browser.browser import DESK, browser, chromium
 from tests.e2e.pasar import Pasar
 
 VIEWERS: Final = 30
+TABS: Final = 2
 EVENTS: Final = 60
 EVERY_S: Final = 0.5
 TASKS: Final = 1_600
@@ -124,42 +127,45 @@ def _timed(opened: Browser, address: str, selector: str) -> float:
 
 
 def _watching(opened: Browser, pasar: Pasar, url: str, viewers: int, events: int) -> dict[str, float]:
-    contexts = [opened.new_context(viewport={"width": DESK[0], "height": DESK[1]}) for _ in range(viewers)]
+    contexts = [opened.new_context(viewport={"width": DESK[0], "height": DESK[1]}) for _ in range(TABS)]
     pages = [context.new_page() for context in contexts]
     for page in pages:
         page.goto(f"{url}/")
         page.locator(".ticker li").first.wait_for(state="visible", timeout=60_000)
     for page in pages:
         page.evaluate(f"() => {{ {_WATCH} }}")
-    pages[0].wait_for_timeout(3_000)
-    told: list[tuple[int, int, datetime]] = []
-    paying = threading.Thread(target=lambda: told.extend(asyncio.run(_pay(pasar, events))))
-    paying.start()
-    while paying.is_alive():
-        pages[0].wait_for_timeout(100)
-    pages[0].wait_for_timeout(5_000)
-    late = _late(pages, told)
+    told: list[tuple[int, datetime]] = []
+    with looking(url, viewers - TABS) as others:
+        pages[0].wait_for_timeout(3_000)
+        before, began = sum(viewer.drawn for viewer in others), time.perf_counter()
+        paying = threading.Thread(target=lambda: told.extend(asyncio.run(_pay(pasar, events))))
+        paying.start()
+        while paying.is_alive():
+            pages[0].wait_for_timeout(100)
+        redraws = (sum(viewer.drawn for viewer in others) - before) / (time.perf_counter() - began)
+        pages[0].wait_for_timeout(8_000)
+    late = _late(pages, told) | {"viewers": viewers, "redraws_per_s": round(redraws, 1)}
     for context in contexts:
         context.close()
     return late
 
 
-async def _pay(pasar: Pasar, events: int) -> Sequence[tuple[int, int, datetime]]:
-    """Fund the escrow so many times; the position, the sum in sat and the time of each event."""
+async def _pay(pasar: Pasar, events: int) -> Sequence[tuple[int, datetime]]:
+    """Fund the escrow so many times; position and time of each event."""
     settings = state.attach(pasar.settings)
-    found: list[tuple[int, int, datetime]] = []
+    found: list[tuple[int, datetime]] = []
     async with session(settings) as client:
         for _ in range(events):
             await client.fund(1_000)
             await asyncio.sleep(EVERY_S)
         async for stored in follow(settings, after=0, subject="pasar.events.escrow.*.EscrowFunded"):
-            found.append((stored.position, 0, stored.recorded_at))
+            found.append((stored.position, stored.recorded_at))
             if len(found) > events:
                 return found[-events:]
     raise AssertionError("all of them are recorded")
 
 
-def _late(pages: Sequence[Page], told: Sequence[tuple[int, int, datetime]]) -> dict[str, float]:
+def _late(pages: Sequence[Page], told: Sequence[tuple[int, datetime]]) -> dict[str, float]:
     """Seconds from the record of an event to its pixel, over all viewers and events."""
     ticker: list[float] = []
     redraw: list[float] = []
@@ -168,7 +174,7 @@ def _late(pages: Sequence[Page], told: Sequence[tuple[int, int, datetime]]) -> d
         seen = page.evaluate("() => seen")
         sums = sorted((float(key), at) for key, at in seen["redraw"].items())
         last = sums[-1][0]
-        for number, (position, _, at) in enumerate(told):
+        for number, (position, at) in enumerate(told):
             recorded = at.timestamp() * 1000
             painted = seen["ticker"].get(str(position))
             missed += painted is None
@@ -176,7 +182,6 @@ def _late(pages: Sequence[Page], told: Sequence[tuple[int, int, datetime]]) -> d
             wanted = last - (len(told) - 1 - number)
             redraw.append((min(at for total, at in sums if total >= wanted) - recorded) / 1000)
     return {
-        "viewers": len(pages),
         "event_to_ticker_p50_s": _of(ticker, 50),
         "event_to_ticker_p95_s": _of(ticker, 95),
         "event_to_redraw_p50_s": _of(redraw, 50),

@@ -13,6 +13,7 @@ from domain.errors import Refused
 from domain.worker import PauseWorker
 from services import bootstrap
 from services.bus.connect import PermissionDenied, connect
+from services.bus.consumers import consumers
 from services.config import Settings
 from services.keys import party
 from services.stack.status import ask_services
@@ -42,6 +43,24 @@ async def test_public_reads_events_through_a_consumer_of_its_own(settings: Setti
     assert message.subject == "pasar.events.job.x.JobPosted"
     await message.ack_sync()
     assert (await stream.stream_info("EVENTS")).state.messages == 1
+    await public.close()
+
+
+async def test_reader_lists_who_reads_the_stream_and_how_far(settings: Settings) -> None:
+    assert await consumers(settings) == []
+    public = await connect(settings, "public", name="test")
+    durable = await public.jetstream().pull_subscribe("pasar.events.job.>", durable="third-party", stream="EVENTS")
+    (one,) = await consumers(settings)
+    assert (one.name, one.durable, one.subjects) == ("third-party", True, ("pasar.events.job.>",))
+    assert (one.delivered, one.pending, one.unacknowledged) == (0, 1, 0)
+    (message,) = await durable.fetch(1, timeout=2)
+    (one,) = await consumers(settings)
+    assert (one.delivered, one.pending, one.unacknowledged) == (1, 0, 1)
+    await message.nak()
+    await durable.fetch(1, timeout=2)
+    assert (await consumers(settings))[0].redelivered == 1
+    with pytest.raises(PermissionDenied, match=r"CONSUMER\.LIST\.EVENTS"):
+        await public.jetstream().consumers_info("EVENTS")
     await public.close()
 
 

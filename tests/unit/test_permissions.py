@@ -37,6 +37,11 @@ def test_public_deletes_no_consumer() -> None:
     assert "public" not in who_may_publish("$JS.API.CONSUMER.DELETE.EVENTS.somebody")
 
 
+def test_consumers_are_listed_by_those_who_show_them() -> None:
+    assert who_may_publish("$JS.API.CONSUMER.LIST.EVENTS") == {"relay", "reader"}
+    assert who_may_publish("$JS.API.CONSUMER.LIST.OBJ_blobs") == {"relay"}
+
+
 @pytest.mark.parametrize("subject", ["pasar.command", "pasar.log.root"])
 def test_what_the_market_answers_is_heard_by_the_market_alone(subject: str) -> None:
     heard = {name for name in ROLES if any(covers(pattern, subject) for pattern in subscriptions(name))}

@@ -1,16 +1,25 @@
-"""``pasar audit``: replays the log and checks every invariant."""
+"""``pasar audit``: replays the log, or a file of it, and checks every invariant."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from domain.errors import Refused
 from ui.commands.log import read_root
 from ui.commands.running import attached, progress_bar
 from ui.format import AsJson, columns, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from services.audit import Verdict
+    from services.ledger.root import SignedRoot
+
+
+class NoLogFile(Refused):
+    template: ClassVar[str] = "{file} cannot be read ({reason}); name a file that `pasar log save FILE` wrote"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,6 +31,10 @@ def audit(
     upto: Annotated[int | None, typer.Option(min=0, help="The last position to look at.")] = None,
     root: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A root that the market signed earlier; may be repeated.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Audit a log that `pasar log save` wrote, with no market and no database."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,20 +51,45 @@ def audit(
       pasar audit --upto 1000 --json | jq -r .root
 
       pasar audit --root yesterday.json --root today.json
+
+      pasar log save pasar.jsonl.gz && pasar audit --file pasar.jsonl.gz
     """
     import asyncio
 
-    from services import audit as audits
-
     signed = [read_root(file) for file in root or ()]
     with progress_bar("events", quiet=as_json) as progress:
-        verdict = asyncio.run(audits.of_market(attached(), upto=upto, signed=signed, progress=progress))
+        work = _of_market if file is None else partial(_of_file, _read(file))
+        verdict = asyncio.run(work(upto, signed, progress))
     if as_json:
         print_json(verdict)
     else:
         _show(verdict)
     if not verdict.ok:
         raise typer.Exit(1)
+
+
+async def _of_market(
+    upto: int | None, signed: "Sequence[SignedRoot]", progress: "Callable[[int, int], None]"
+) -> "Verdict":
+    from services import audit as audits
+
+    return await audits.of_market(attached(), upto=upto, signed=signed, progress=progress)
+
+
+async def _of_file(
+    content: bytes, upto: int | None, signed: "Sequence[SignedRoot]", progress: "Callable[[int, int], None]"
+) -> "Verdict":
+    from services import audit as audits
+    from services.viewing.archive import Replayable, read
+
+    return await audits.audit(Replayable(read(content)), upto=upto, signed=signed, progress=progress)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NoLogFile(file=file, reason=error.strerror) from None
 
 
 def _show(verdict: "Verdict") -> None:

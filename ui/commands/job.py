@@ -1,5 +1,6 @@
 """``pasar job``: work that a client buys; how it is priced and posted is in ``posting``."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from services.projections.queries import Job, Reader, Task
+    from services.viewing.waiting import Waiting
 
 app = typer.Typer(name="job", help="Work that a client buys: post it, follow it, cancel it.", no_args_is_help=True)
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id or its beginning.")]
@@ -50,15 +52,16 @@ def show(
         _show_then(run(_then(job, upto)), as_json)
         return
 
-    async def look(reader: "Reader") -> "tuple[Job, list[Task]]":
+    async def look(reader: "Reader") -> "tuple[Job, list[Task], Waiting | None]":
         found = await reader.job(job.lower())
-        return found, await reader.tasks(found.job, None if as_json else limit)
+        tasks = await reader.tasks(found.job, None if as_json or found.state == "open" else limit)
+        return found, tasks, await _waiting(reader, found, tasks)
 
-    found, tasks = ask(look)
+    found, tasks, waiting = ask(look)
     if as_json:
-        print_json({"sentence": sentences.of_job(found), "job": found, "tasks": tasks})
+        print_json({"sentence": sentences.of_job(found), "job": found, "tasks": tasks, "waiting": waiting})
     else:
-        _show(found, tasks)
+        _show(found, tasks, waiting, limit)
 
 
 @app.command("list")
@@ -180,7 +183,20 @@ def _row(one: "Job") -> tuple[str, ...]:
     )
 
 
-def _show(job: "Job", tasks: "list[Task]") -> None:
+async def _waiting(reader: "Reader", job: "Job", tasks: "list[Task]") -> "Waiting | None":
+    """Why nobody takes its tasks, if nobody does."""
+    from services.viewing import waiting
+
+    last = await reader.latest(job.job, 1)
+    since = last[-1].recorded_at if last else job.posted_at
+    if not waiting.waits(job, tasks, since=since, now=datetime.now(UTC)):
+        return None
+    program, workers = await reader.program(job.program), await reader.workers()
+    meter = None if program is None else program.meter
+    return waiting.why(job, meter, workers, fee_ppm=await reader.fee_ppm(), since=since)
+
+
+def _show(job: "Job", tasks: "list[Task]", waiting: "Waiting | None", limit: int) -> None:
     from services.client.names import known
 
     names = known(attached())
@@ -188,6 +204,9 @@ def _show(job: "Job", tasks: "list[Task]") -> None:
     print(sentences.of_job(job))
     if job.state != "completed" and (trouble := sentences.of_trouble(tasks)):
         print(trouble)
+    if waiting is not None:
+        print(waiting.sentence(datetime.now(UTC)))
+        print(waiting.fix)
     each = f"{count(job.tasks, 'task')}, each by {count(job.replicas, 'worker')}"
     left_msat = job.reserved_msat - job.paid_msat - job.charged_msat - job.freed_msat
     for what, said in {
@@ -201,14 +220,15 @@ def _show(job: "Job", tasks: "list[Task]") -> None:
         print(f"  {what:<8} {said}")
     if not tasks:
         return
+    listed = tasks[:limit]
     rows = [
         (str(one.task), str(one.replica), _named(names, one.worker), str(one.attempts), sentences.of_run(one))
-        for one in tasks
+        for one in listed
     ]
     print()
     print(columns([("task", "replica", "worker", "attempts", ""), *rows]))
-    if len(tasks) < job.tasks * job.replicas:
-        print(f"{count(len(tasks), 'row')} shown; --limit shows more, --json shows all that were ever given out")
+    if len(listed) < job.tasks * job.replicas:
+        print(f"{count(len(listed), 'row')} shown; --limit shows more, --json shows all that were ever given out")
 
 
 def _named(names: "Mapping[str, str]", key: str) -> str:

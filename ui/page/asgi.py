@@ -1,4 +1,4 @@
-"""What the page's port serves: Streamlit, ``/healthz``, ``/events`` for anybody's curl, ``/live`` for the page."""
+"""What the page's port serves: Streamlit, ``/live`` for the page, and for anybody's curl what ``feed`` offers."""
 
 import asyncio
 import os
@@ -57,6 +57,8 @@ def make(options: Options) -> st.App:
         routes=[
             Route("/healthz", feed.health),
             Route("/events", feed.events),
+            Route("/log", feed.download),
+            Route("/asyncapi.json", feed.contract),
             WebSocketRoute("/live", feed.live),
         ],
         # a page of another site cannot reach this one by a name that it had pointed here (DNS rebinding)

@@ -6,7 +6,7 @@ The page gets what has just happened as text, and learns when the read models sh
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -17,9 +17,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from domain.errors import Corrupt, Refused
+from services import schema
 from services.ledger.codec import decode_meta, decode_stored
 from services.ports import Stored
 from services.projections.queries import Reader
+from services.viewing.archive import Zip
 from services.viewing.pulse import Pulse, State
 from services.viewing.said import said
 from ui.page import process
@@ -36,6 +38,8 @@ REDRAW_S: Final = 0.5
 #: Events in a message to a page, and in one read of the log.
 LINES_MAX: Final = 12
 PAGE_EVENTS: Final = 500
+#: Events of a file that are read and packed together.
+FILE_EVENTS: Final = 1_000
 
 _encode = msgspec.json.Encoder().encode
 _watching = 0
@@ -59,14 +63,17 @@ async def events(request: Request) -> Response:
     start = request.headers.get("last-event-id") or query.get("after")
     upto = query.get("upto")
     for name, number in (("after", start), ("upto", upto)):
-        if number is not None and not (number.isdecimal() and len(number) < 19):
-            return PlainTextResponse(
-                f"{name} is {number!r}; give the position of an event, as /events?after=4211\n", 400
-            )
+        if number is not None and not _is_position(number):
+            what = f"{name} is {number[:40]!r}; give the position of an event, as /events?after=4211\n"
+            return PlainTextResponse(what, 400)
     market = process.running()
     after = market.pulse.beat().heard if start is None else int(start)
     told = _told(market.pulse, market.reader, after, query.get("about"), None if upto is None else int(upto))
     return StreamingResponse(told, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+def _is_position(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19
 
 
 async def _told(pulse: Pulse, reader: Reader, after: int, about: str | None, upto: int | None) -> AsyncIterator[bytes]:
@@ -80,9 +87,10 @@ async def _told(pulse: Pulse, reader: Reader, after: int, about: str | None, upt
             continue
         after = found[-1].position if found else after
         yield b"".join(_sse(one) for one in found if upto is None or one.position <= upto) or b": nothing new\n\n"
-        if upto is not None and (before.position >= upto or after >= upto):
+        all_ = len(found) < PAGE_EVENTS
+        if upto is not None and (after >= upto or (all_ and before.position >= upto)):
             return
-        if len(found) < PAGE_EVENTS and pulse.beat().position == before.position:
+        if all_ and pulse.beat().position == before.position:
             await pulse.changed(HEARTBEAT_S)
 
 
@@ -91,6 +99,42 @@ def _sse(stored: Stored) -> bytes:
     head = {"position": stored.position, "recorded_at": stored.recorded_at, "actor": meta.actor}
     body = b'{"head":' + _encode(head) + b',"data":' + stored.data + b"}"
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (stored.position, stored.name.encode(), body)
+
+
+# ---------------------------------------------------------------------------------------------------- files of the log
+async def download(request: Request) -> Response:
+    """The log as a file, up to ``upto``: what `pasar log save` writes, made while it is sent."""
+    upto = request.query_params.get("upto")
+    if upto is not None and not _is_position(upto):
+        return PlainTextResponse(f"upto is {upto[:40]!r}; give the position of an event, as /log?upto=4211\n", 400)
+    reader = process.running().reader
+    try:
+        head = await reader.latest_position()
+    except Refused as refused:
+        return PlainTextResponse(f"{refused}\n", 503)
+    last = head if upto is None else min(int(upto), head)
+    name = f"pasar-{last}.jsonl.gz"
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return StreamingResponse(_zipped(reader, last), media_type="application/gzip", headers=headers)
+
+
+async def _zipped(reader: Reader, last: int) -> AsyncIterator[bytes]:
+    file, after = Zip(), 0
+    while after < last:
+        page = await reader.events(after=after, limit=min(FILE_EVENTS, last - after))
+        after = page[-1].position
+        yield await asyncio.to_thread(file.page, page)
+    yield file.end()
+
+
+async def contract(request: Request) -> Response:
+    """The AsyncAPI document of the event stream."""
+    return Response(await asyncio.to_thread(_asyncapi), media_type="application/json")
+
+
+@cache
+def _asyncapi() -> bytes:
+    return msgspec.json.format(_encode(schema.asyncapi()))
 
 
 # ------------------------------------------------------------------------------------------------------ the page's own

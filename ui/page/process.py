@@ -101,15 +101,28 @@ class Archives:
         return name
 
     def view(self, name: str, upto: int | None, progress: Progress | None = None) -> View:
-        """Raises:
-        NoSuchLog: It was not opened here, or long ago.
+        """The log as of an event, or as far as it can be followed.
+
+        Raises:
+            NoSuchLog: It was not opened here, or long ago.
         """
+        archive, folds = self._found(name)
+        return Past(folds.at(archive.sound if upto is None else min(upto, archive.sound), progress), archive)
+
+    def log(self, name: str) -> Archive:
+        """All of its events.
+
+        Raises:
+            NoSuchLog: It was not opened here, or long ago.
+        """
+        return self._found(name)[0]
+
+    def _found(self, name: str) -> tuple[Archive, Folds]:
         with self._lock:
             found = self._kept.get(name)
         if found is None:
             raise NoSuchLog(log=name)
-        archive, folds = found
-        return Past(folds.at(archive.head() if upto is None else upto, progress), archive)
+        return found
 
 
 archives = Archives()

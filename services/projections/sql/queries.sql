@@ -71,3 +71,52 @@ SELECT * FROM
           coalesce(sum(charged_msat), 0) AS charged_msat,
           coalesce(sum(refunded_msat), 0) AS refunded_msat
      FROM read.escrows) AS e
+
+-- name: hits_named
+-- what has an index of its own; $1 in lower case, $2 in upper case, $3 with the algorithm's name before it
+(SELECT 'job' AS kind, job AS id, job, NULL::int AS task, NULL::bigint AS position
+   FROM read.jobs WHERE job >= $1 AND starts_with(job, $1) ORDER BY job LIMIT $4)
+UNION ALL
+(SELECT 'escrow', escrow, NULL, NULL, NULL FROM read.escrows
+  WHERE escrow >= $1 AND starts_with(escrow, $1) ORDER BY escrow LIMIT $4)
+UNION ALL
+(SELECT 'client', client, NULL, NULL, NULL FROM read.escrows WHERE starts_with(client, $2) ORDER BY client LIMIT $4)
+UNION ALL
+(SELECT 'worker', worker, NULL, NULL, NULL FROM read.workers WHERE starts_with(worker, $2) ORDER BY worker LIMIT $4)
+UNION ALL
+(SELECT 'program', program, NULL, NULL, NULL FROM read.programs
+  WHERE starts_with(program, $3) AND admitted_at IS NOT NULL ORDER BY program LIMIT $4)
+UNION ALL
+(SELECT 'identity', identity, NULL, NULL, NULL FROM read.programs
+  WHERE starts_with(identity, $1) GROUP BY identity ORDER BY identity LIMIT $4)
+UNION ALL
+(SELECT 'party', key, NULL, NULL, NULL FROM read.event_index
+  WHERE key >= $2 AND starts_with(key, $2) AND length(key) = 56
+    AND NOT EXISTS (SELECT FROM read.workers WHERE worker = key)
+    AND NOT EXISTS (SELECT FROM read.escrows WHERE client = key)
+  GROUP BY key ORDER BY key LIMIT $4)
+
+-- name: hits_digests
+-- what has none: every row is looked at, for as long as the caller lets it; $2 with the algorithm's name before it
+(SELECT 'work' AS kind, work_key AS id, job, NULL::int AS task, NULL::bigint AS position
+   FROM read.jobs WHERE starts_with(work_key, $1) ORDER BY posted_at DESC LIMIT $3)
+UNION ALL
+(SELECT CASE WHEN starts_with(commitment, $1) THEN 'commitment'
+             WHEN starts_with(result_address, $2) THEN 'result'
+             WHEN starts_with(result_commitment, $1) THEN 'content'
+             ELSE 'equality' END,
+        CASE WHEN starts_with(commitment, $1) THEN commitment
+             WHEN starts_with(result_address, $2) THEN result_address
+             WHEN starts_with(result_commitment, $1) THEN result_commitment
+             ELSE equality END,
+        job, task, NULL
+   FROM read.tasks
+  WHERE starts_with(commitment, $1) OR starts_with(result_address, $2)
+     OR starts_with(result_commitment, $1) OR starts_with(equality, $1)
+  ORDER BY job, task, replica LIMIT $3)
+UNION ALL
+(SELECT 'deposit', convert_from(data, 'UTF8')::jsonb ->> 'reference', NULL, NULL, pos
+   FROM event
+  WHERE pos = ANY(SELECT unnest(positions) FROM read.event_index WHERE key IN ('EscrowFunded', 'StakeDeposited'))
+    AND position(convert_to('"reference":"' || $1, 'UTF8') IN data) > 0
+  ORDER BY pos LIMIT $3)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 import streamlit as st
 from streamlit.components.v2.bidi_component import ComponentResult
@@ -52,19 +52,18 @@ def ticker(context: Context, lines: int = 8) -> None:
     _mounted()(key="ticker", data={"ticker": lines, "href": context.href("event", position="POSITION")})
 
 
-def go(address: str) -> NoReturn:
-    """Leave for another address, as if a link had been followed."""
-    st.session_state[_GO] = address
-    st.rerun()
-
-
 def followed() -> str:
     """The address of the link that was followed, once; empty if none was."""
     return str(st.session_state.pop(_GO, ""))
 
 
+def go(address: str) -> None:
+    """Show another page with the next run."""
+    st.session_state[_GO] = address
+
+
 def _follow() -> None:
-    st.session_state[_GO] = st.session_state[KEY]["go"]
+    go(st.session_state[KEY]["go"])
 
 
 def _nothing() -> None: ...

@@ -118,7 +118,7 @@ class Ticker {
     root.replaceChildren(document.createElement("ol"));
     this.list = root.firstChild;
     this.list.className = "ticker";
-    this.timer = setInterval(() => this.tick(), 1000);
+    this.timer = setInterval(() => this.tick(), 5000);
   }
   update(component) {
     this.data = component.data;
@@ -140,11 +140,17 @@ class Ticker {
     link.title = line.name;
     when.dateTime = line.at;
     item.append(link, " ", line.text, " ", when);
-    item.className = "fresh";
+    if (this.list.firstChild) {  // a colour for a moment, not an animation, which paints sixty times a second
+      item.className = "fresh";
+      setTimeout(() => item.classList.remove("fresh"), 1500);
+    }
     return item;
   }
   tick() {
-    for (const when of this.list.querySelectorAll("time")) when.textContent = `${ago(when.dateTime)} ago`;
+    for (const when of this.list.querySelectorAll("time")) {
+      const text = `${ago(when.dateTime)} ago`;
+      if (when.textContent !== text) when.textContent = text;
+    }
   }
   close() { clearInterval(this.timer); }
 }

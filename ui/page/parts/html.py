@@ -1,5 +1,6 @@
 """HTML of our own: templates, escaped by default, in the light of a context."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -8,7 +9,7 @@ from typing import Any, Final
 
 import streamlit as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from domain.errors import Corrupt
@@ -56,7 +57,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"short": words.short, "count": words.count, "utc": utc, "iso": _iso, "span": words.span}
+    made.filters |= {
+        "short": words.short,
+        "count": words.count,
+        "utc": utc,
+        "iso": _iso,
+        "span": words.span,
+        "coded": coded,
+    }
     return made
 
 
@@ -83,6 +91,11 @@ def _said(stored: Stored) -> str:
 def utc(moment: datetime) -> str:
     """A moment to the second, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def coded(sentence: str) -> Markup:
+    """A sentence for people, in which a command between backticks is set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 def _iso(moment: datetime) -> str:

@@ -1,8 +1,112 @@
-"""(not yet)"""
+"""One job: how it is and why, its history, its money, its evidence, its results and its receipt."""
 
+import re
+from datetime import datetime, timedelta
+from typing import Final
+
+import streamlit as st
+
+from domain.errors import UnknownJob
+from domain.events import JobPosted
+from services.client import sentences
+from services.client.bill import of_job
+from services.projections.queries import Job
+from services.viewing import flow, history, waiting
+from services.viewing.history import Entry, Story
+from services.viewing.waiting import Waiting
+from ui.page import process
 from ui.page.context import Context
 from ui.page.live import Watch
+from ui.page.parts import html
+from ui.page.parts.job import acts, receipt, result, told
+from ui.page.parts.subscribing import host
+
+_ID: Final = re.compile(r"[0-9a-f]{24}")
+#: What may let a worker take a job that waits.
+_OFFERS: Final = ("WorkerRegistered", "AskPlaced", "AskWithdrawn", "WorkerResumed", "StakeDeposited")
+_UNDER_WAY: Final = ("assigned", "committed", "submitted", "disputed")
 
 
 def draw(context: Context) -> Watch:
-    return Watch()
+    asked = st.query_params.get("id", "").strip().lower()
+    if not asked:
+        html.show("heading.html", context, text="Which job?")
+        html.show("jobs_table.html", context, jobs=context.view.jobs(20), title="Latest jobs")
+        return Watch(("JobPosted",))
+    try:
+        job = context.view.job(asked)
+    except UnknownJob:
+        html.show("job_unknown.html", context, id=asked)
+        return Watch((asked,) if _ID.fullmatch(asked) else ("JobPosted",))
+    entries = history.read(context.view, job.job)
+    story = history.story(entries)
+    waits = _head(context, job, entries, story)
+    acts.draw(context, job)
+    _money(context, job, entries)
+    told.draw(context, job, entries, story)
+    told.evidence(context, job, story)
+    result.draw(context, job, story)
+    receipt.draw(context, job)
+    _subscribe(context, job)
+    return Watch((job.job, *_OFFERS) if waits else (job.job,))
+
+
+def _head(context: Context, job: Job, entries: list[Entry], story: Story) -> bool:
+    """How it is; whether some of it waits for workers."""
+    now = context.now if context.present else (context.view.at or context.now)
+    since = entries[-1].at if entries else job.posted_at
+    runs = [run for task in story.tasks.values() for run in task.latest]
+    why = _why(context, job, since) if waiting.waits(job, runs, since=since, now=now) else None
+    html.show(
+        "job.html",
+        context,
+        job=job,
+        sentence=sentences.of_job(job, now=now),
+        trouble=sentences.of_trouble(runs) if job.state == "open" else "",
+        waiting=why,
+        lost=job.failed or job.given_up,
+        working=sum(task.state in _UNDER_WAY for task in story.tasks.values()),
+        program=context.view.program(job.program),
+    )
+    if context.present and why is None and waiting.waits(job, runs, since=since, now=since + waiting.PATIENCE):
+        _look_again(since)
+    return context.present and job.state == "open" and len(runs) < job.tasks * job.replicas
+
+
+def _why(context: Context, job: Job, since: datetime) -> Waiting:
+    view = context.view
+    program = view.program(job.program)
+    meter = None if program is None else program.meter
+    return waiting.why(job, meter, view.workers(), fee_ppm=view.fee_ppm(), since=since)
+
+
+@st.fragment(run_every=waiting.PATIENCE + timedelta(seconds=1))
+def _look_again(since: datetime) -> None:
+    """Nothing happens while a job waits, so a timer asks why."""
+    if process.market().clock.now() - since >= waiting.PATIENCE:
+        st.rerun()
+
+
+def _money(context: Context, job: Job, entries: list[Entry]) -> None:
+    terms = next((one.event for one in entries if isinstance(one.event, JobPosted)), None)
+    html.show(
+        "job_money.html",
+        context,
+        job=job,
+        money_flow=flow.flow(entries),
+        bill=flow.bill(terms, entries) if terms is not None else [],
+        reuse=of_job(job) if job.original else [],
+    )
+
+
+def _subscribe(context: Context, job: Job) -> None:
+    settings = process.market().settings
+    if context.present:
+        html.show(
+            "job_subscribe.html",
+            context,
+            nats_url=settings.nats_url if settings is not None else "",
+            host=host(),
+            subject=f"pasar.events.*.{job.job}.>",
+            job=job.job,
+        )

@@ -118,3 +118,4 @@ def _confirm(context: Context, quoted: Quote, work: Work, line: str) -> None:
             done = dialogs.do(lambda once: posted.append(client.post(work, once)))
         if done:
             live.go(context.href("job", id=posted[0]))
+            st.rerun()

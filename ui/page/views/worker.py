@@ -8,10 +8,11 @@ from domain.errors import UnknownWorker
 from services.client.sentences import of_worker
 from services.viewing import money, uptime, worklog
 from services.viewing.uptime import DAY, DAYS, HOUR, HOURS
-from ui.page import acting
+from ui.page import acting, process
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import html
+from ui.page.parts.subscribing import host
 from ui.page.views.workers import rate, standing
 
 #: Events of the worker that its latest tasks are told from, and how many of these are shown.
@@ -31,9 +32,12 @@ def draw(context: Context) -> Watch:
     now = (context.now if context.present else view.at) or context.now
     turns = uptime.of_all(view).get(row.worker, [])
     stake = money.of_worker(view, row, STAKE_LINES)
+    settings = process.market().settings
     html.show(
         "worker.html",
         context,
+        nats_url=settings.nats_url if settings is not None else "",
+        host=host(),
         row=row,
         name=acting.names().get(row.worker, ""),
         standing=standing(row),

@@ -1,0 +1,53 @@
+"""A receipt's checks one by one, for who wants to see more than that it holds."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from services.receipt.form import ReceiptBroken
+from services.receipt.verify import Verified, verify
+
+#: In the order in which ``verify`` makes them.
+CHECKS: Final = {
+    "form": "it is a receipt",
+    "canonical": "it is written in the one way that there is",
+    "key": "it is of the market that was asked for",
+    "signature": "the market signed the root",
+    "order": "its events follow each other, without a gap in their streams",
+    "inclusion": "every event is in the log under that root, byte by byte",
+    "events": "every event can be read and stands where its fields say",
+    "story": "what the audit asks of a whole log holds on these events",
+    "money": "what was reserved is what was paid, charged and freed",
+    "claims": "what it says at the top is what its events say",
+    "results": "the results that it keeps are those that the workers committed to",
+}
+
+
+class Checked(Struct, frozen=True):
+    """Attributes:
+    ok: Whether it holds; absent if it was not come to. what: What fails.
+    """
+
+    name: str
+    means: str
+    ok: bool | None
+    what: str = ""
+
+
+def check(file: bytes, *, market: str | None) -> tuple[Verified | None, list[Checked]]:
+    """What the receipt proves, if it holds, and every check by name.
+
+    Args:
+        market: The key that must have signed; absent: the receipt's own word is taken, and that check is not made.
+    """
+    try:
+        verified, failed, what = verify(file, market=market), "", ""
+    except ReceiptBroken as broken:
+        verified, failed, what = None, broken.check, str(broken)
+    names = list(CHECKS)
+    reached = names.index(failed) if failed else len(names)
+    found = [
+        Checked(name, CHECKS[name], None if place > reached else place < reached, what if place == reached else "")
+        for place, name in enumerate(names)
+    ]
+    return verified, [one for one in found if market is not None or one.name != "key"]
