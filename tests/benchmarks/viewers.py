@@ -4,10 +4,11 @@ Each holds the two sockets that a tab holds, and asks for the page anew when it 
 """
 
 import asyncio
+import queue
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -89,27 +90,27 @@ class Viewer:
 def looking(url: str, count: int) -> Iterator[list[Viewer]]:
     """So many viewers, in a thread of their own."""
     viewers = [Viewer(url) for _ in range(count)]
-    loop, stopping = asyncio.new_event_loop(), asyncio.Event()
+    ends: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+    failed: list[object] = []
 
     async def look() -> None:
         tasks = [asyncio.ensure_future(viewer.run()) for viewer in viewers]
-        ending = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait({ending, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        failed.extend(one for one in ended if not isinstance(one, asyncio.CancelledError))
+        all_ = asyncio.gather(*tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        ends.put(lambda: loop.call_soon_threadsafe(all_.cancel))
+        with suppress(asyncio.CancelledError):
+            await all_
+        failed.extend(task.exception() for task in tasks if task.done() and not task.cancelled())
 
-    failed: list[object] = []
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        thread = threading.Thread(target=lambda: runner.run(look()))
-        thread.start()
-        try:
-            while not all(viewer.drawn for viewer in viewers) and thread.is_alive():
-                thread.join(0.05)
-            yield viewers
-        finally:
-            if thread.is_alive():
-                loop.call_soon_threadsafe(stopping.set)
-            thread.join()
+    thread = threading.Thread(target=lambda: asyncio.run(look()))
+    thread.start()
+    end = ends.get()
+    try:
+        while not all(viewer.drawn for viewer in viewers) and thread.is_alive():
+            thread.join(0.05)
+        yield viewers
+    finally:
+        if thread.is_alive():
+            end()
+        thread.join()
     assert not failed, failed

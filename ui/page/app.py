@@ -13,6 +13,7 @@ from ui.page import live
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import frame, html
+from ui.page.turns import turns
 from ui.page.views import audit, event, job, jobs, market, money, post, search, subscribers, worker, workers
 
 #: A page draws itself and says what it is about.
@@ -83,4 +84,5 @@ def _drawn(entry: Entry) -> Callable[[], None]:
     return draw
 
 
-main()
+with turns.take():
+    main()

@@ -1,7 +1,9 @@
 """What the page's port serves: Streamlit, ``/live`` for the page, and for anybody's curl what ``feed`` offers."""
 
 import asyncio
+import gc
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ from ui.page import acting, feed, process
 from ui.page.options import HOSTS, Options
 
 _CONNECTIONS_MAX: Final = 6
+#: How long a script may hold the interpreter while the feed waits for it, in seconds.
+_SWITCH_S: Final = 0.001
 APP: Final = Path(__file__).parent / "app.py"
 
 
@@ -38,6 +42,9 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
         await pulse.start()
         process.show(process.Running(settings, reader, pulse, clock))
         following = asyncio.get_running_loop().create_task(pulse.run())
+        gc.collect()
+        gc.freeze()  # what was imported is never garbage; collections need not walk it
+        sys.setswitchinterval(_SWITCH_S)
         try:
             announce_ready()
             yield

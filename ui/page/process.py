@@ -17,6 +17,7 @@ from services.viewing.past import Folds, Past, Progress
 from services.viewing.present import Answers, LogFacts, Present
 from services.viewing.pulse import Beat, Pulse
 from services.viewing.view import View
+from ui.page.turns import turns
 
 T = TypeVar("T")
 #: How long a script waits for the database, in seconds.
@@ -73,7 +74,8 @@ class Running:
     def ask(self, work: Coroutine[Any, Any, T], /) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(PATIENCE_S)
+            with turns.waiting():
+                return future.result(PATIENCE_S)
         except TimeoutError:
             future.cancel()
             raise NoAnswer(seconds=PATIENCE_S) from None
