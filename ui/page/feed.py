@@ -25,14 +25,15 @@ from services.viewing.archive import Zip
 from services.viewing.pulse import Pulse, State
 from services.viewing.said import said
 from ui.page import process
+from ui.page.turns import turns
 
 #: How long a silence lasts before a sign of life, in seconds.
 SILENCE_S: Final = 1.0
 HEARTBEAT_S: Final = 15.0
 #: The least time between two messages to one page, in seconds.
 PACE_S: Final = 0.1
-#: Viewers that the scripts of one process can redraw each second.
-REDRAWS_PER_S: Final = 10
+#: How much longer all drawings may take than they did, so that something is left for the rest.
+SHARE: Final = 1.5
 #: The least time between two drawings of one page, in seconds.
 REDRAW_S: Final = 0.5
 #: Events in a message to a page, and in one read of the log.
@@ -237,7 +238,7 @@ class _Viewer:
             beat.at,
             tuple(map(_line, recent)),
             moved,
-            max(REDRAW_S, round(_watching / REDRAWS_PER_S, 1)),
+            max(REDRAW_S, round(SHARE * _watching * turns.cost_s, 1)),
         )
 
 
