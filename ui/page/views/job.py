@@ -42,10 +42,11 @@ def draw(context: Context) -> Watch:
     story = history.story(entries)
     waits = _head(context, job, entries, story)
     acts.draw(context, job)
+    if job.verified:
+        result.draw(context, job, story)
     _money(context, job, entries)
     told.draw(context, job, entries, story)
     told.evidence(context, job, story)
-    result.draw(context, job, story)
     receipt.draw(context, job)
     _subscribe(context, job)
     return Watch((job.job, *_OFFERS) if waits else (job.job,))
