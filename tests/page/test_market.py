@@ -1,3 +1,5 @@
+import pytest
+
 from tests.page.recorded import Recorded, demo, look, text
 
 
@@ -31,3 +33,17 @@ def test_address_that_names_no_event_is_told_what_is_wrong() -> None:
     assert [one.value for one in at.error] == [
         "upto=yesterday in the address is no position of an event; take it out, or give a number"
     ]
+    assert 'href="/jobs" data-page="jobs"' in text(at)
+
+
+def test_log_that_is_not_open_any_more_is_said_beside_links_to_the_market() -> None:
+    at = look(demo(), "jobs", {"log": "gone"})
+    assert [one.value for one in at.error] == [
+        "the log gone is not here any more; open the file again on the Audit page"
+    ]
+    assert 'href="/audit" data-page="audit"' in text(at)
+
+
+@pytest.mark.parametrize("name", ["page", "self", "context", "unit"])
+def test_address_may_say_what_no_page_asks(name: str) -> None:
+    assert 'href="/jobs' in text(look(demo(), query={name: "x"}))

@@ -25,10 +25,10 @@ from services.client.terms import Terms
 from services.config import Settings
 from services.keys import party
 from services.projections.queries import Escrow
+from services.stack.page import Options
 from services.viewing.view import View
 from ui.page import process
 from ui.page.context import Context
-from ui.page.options import Options
 
 T = TypeVar("T")
 PARTY: Final = "client"

@@ -14,12 +14,11 @@ from services.projections.event_index import FIELDS
 from services.viewing import history
 from services.viewing.history import Entry, Links
 from services.viewing.view import NoSuchEvent
-from ui.page import process
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import html
 from ui.page.parts.job.told import payload
-from ui.page.parts.subscribing import host
+from ui.page.parts.subscribing import origin, server
 
 #: Events on either side among which those of the same command are looked for: it makes them in one piece.
 _NEAR: Final = 800
@@ -42,7 +41,6 @@ def draw(context: Context) -> Watch:
         return Watch()
     job = getattr(one.event, "job", "")
     link, cause = _links(context, one, job)
-    settings = process.market().settings
     html.show(
         "event.html",
         context,
@@ -58,9 +56,9 @@ def draw(context: Context) -> Watch:
         leaf=merkle.leaf(one.stored).hex(),
         payload=payload(one),
         envelope=msgspec.json.format(msgspec.json.encode(envelope(one.stored)), indent=2).decode(),
-        nats_url=settings.nats_url if settings is not None else "",
         subject=subject_of(one.stored.stream, "*"),
-        host=host(),
+        server=server(),
+        origin=origin(),
     )
     return Watch((job,)) if job else Watch(still=True)
 

@@ -19,7 +19,7 @@ from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import html
 from ui.page.parts.job import acts, receipt, result, told
-from ui.page.parts.subscribing import host
+from ui.page.parts.subscribing import origin, server
 
 _ID: Final = re.compile(r"[0-9a-f]{24}")
 #: What may let a worker take a job that waits.
@@ -53,7 +53,7 @@ def draw(context: Context) -> Watch:
 
 def _head(context: Context, job: Job, entries: list[Entry], story: Story) -> bool:
     """How it is; whether some of it waits for workers."""
-    now = context.now if context.present else (context.view.at or context.now)
+    now = context.at
     since = entries[-1].at if entries else job.posted_at
     runs = [run for task in story.tasks.values() for run in task.latest]
     why = _why(context, job, since) if waiting.waits(job, runs, since=since, now=now) else None
@@ -100,13 +100,12 @@ def _money(context: Context, job: Job, entries: list[Entry]) -> None:
 
 
 def _subscribe(context: Context, job: Job) -> None:
-    settings = process.market().settings
     if context.present:
         html.show(
             "job_subscribe.html",
             context,
-            nats_url=settings.nats_url if settings is not None else "",
-            host=host(),
+            server=server(),
+            origin=origin(),
             subject=f"pasar.events.*.{job.job}.>",
             job=job.job,
         )

@@ -63,8 +63,7 @@ def draw(context: Context) -> Watch:
 
 def shown(context: Context) -> list[Shown]:
     """Every worker with what is made of its row and of its own events."""
-    now = (context.now if context.present else context.view.at) or context.now
-    turns, names = uptime.of_all(context.view), acting.names()
+    now, turns, names = context.at, uptime.of_all(context.view), acting.names()
     return [
         Shown(
             row,

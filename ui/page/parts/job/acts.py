@@ -10,9 +10,9 @@ from services.client.session import session
 from services.client.words import in_sat
 from services.config import Settings
 from services.projections.queries import Job
+from services.stack.page import Options
 from ui.page import process
 from ui.page.context import Context
-from ui.page.options import Options
 from ui.page.parts import html
 
 

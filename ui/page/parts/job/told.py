@@ -66,8 +66,7 @@ def _story(context: Context, job: Job, entries: Sequence[Entry], story: Story) -
 
 
 def _timeline(context: Context, job: Job, entries: Sequence[Entry], story: Story) -> None:
-    now = context.now if context.present else (context.view.at or context.now)
-    end = entries[-1].at if job.state == "completed" and entries else now
+    end = entries[-1].at if job.state == "completed" and entries else context.at
     axis = Axis(job.posted_at, end)
     ranked = story.ranked()
     tasks = ranked[: _shown()]
