@@ -11,8 +11,9 @@ from services.bus.events import subject_of
 from services.client.envelope import envelope
 from services.ledger import merkle
 from services.projections.event_index import FIELDS
-from services.viewing import history
-from services.viewing.history import Entry, Links
+from services.viewing import causes, history
+from services.viewing.causes import Links
+from services.viewing.history import Entry
 from services.viewing.view import NoSuchEvent
 from ui.page.context import Context
 from ui.page.live import Watch
@@ -30,12 +31,12 @@ class WhichEvent(Refused):
 
 
 def draw(context: Context) -> Watch:
-    asked = st.query_params.get("position", "").strip().lstrip("#").replace(",", "")
+    asked, view = st.query_params.get("position", "").strip().lstrip("#").replace(",", ""), context.view
     if not asked.isdecimal() or not 0 < int(asked) < 2**53:
         raise WhichEvent(position=asked)
     number = int(asked)
     try:
-        one = history.entry(context.view.event(number))
+        one = history.entry(view.event(number))
     except NoSuchEvent:
         html.show("event_ahead.html", context, number=number)
         return Watch()
@@ -60,14 +61,16 @@ def draw(context: Context) -> Watch:
         server=server(),
         origin=origin(),
     )
+    if one.position == view.position:
+        return Watch()  # the next event is to be linked to
     return Watch((job,)) if job else Watch(still=True)
 
 
-def _links(context: Context, one: Entry, job: str) -> tuple[Links, str]:
-    """What the event hangs together with in its job's history, and what its cause says."""
+def _links(context: Context, one: Entry, job: str) -> tuple[Links | None, str]:
+    """What the event hangs together with in its job's history, if it is in what is read of it; what its cause says."""
     entries = history.read(context.view, job) if job else []
-    link = history.links(entries).get(one.position, Links())
-    cause = next((other.said for other in entries if other.position == link.cause), "")
+    link = causes.links(entries).get(one.position)
+    cause = next((other.said for other in entries if link is not None and other.position == link.cause), "")
     return link, cause
 
 
