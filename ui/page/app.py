@@ -13,7 +13,7 @@ from ui.page import context as contexts
 from ui.page import live
 from ui.page.context import Context
 from ui.page.live import Watch
-from ui.page.parts import frame, html
+from ui.page.parts import dialogs, frame, html
 from ui.page.turns import turns
 from ui.page.views import audit, event, job, jobs, market, money, post, search, subscribers, worker, workers
 
@@ -62,6 +62,7 @@ def main() -> None:
 
 def _drawn(entry: Entry) -> Callable[[], None]:
     def draw() -> None:
+        dialogs.enter(entry.path)
         theme = st.context.theme.type
         html.style(dark=None if theme is None else theme == "dark")
         top, watch = st.container(), Watch()

@@ -42,14 +42,14 @@ def draw(context: Context) -> Watch:
     entries = history.read(context.view, job.job)
     story = history.story(entries)
     waits = _head(context, job)
-    acts.draw(context, job)
+    confirms = acts.draw(context, job)
     html.show("job_money.html", context, job=job, money_flow=flow.flow(job, entries), bill=flow.bill(job))
     told.draw(context, job, entries, story)
     told.evidence(context, job, story)
     result.draw(context, job, story)
     receipt.draw(context, job)
     _subscribe(context, job)
-    return Watch((job.job, *_OFFERS) if waits else (job.job,))
+    return Watch((job.job, *_OFFERS) if waits else (job.job,), still=confirms)
 
 
 def _head(context: Context, job: Job) -> bool:
