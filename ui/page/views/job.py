@@ -13,18 +13,12 @@ from services.projections.queries import Job
 from services.viewing import flow, history
 from ui.page import process
 from ui.page.context import Context
-from ui.page.live import Watch
+from ui.page.live import OFFERS, Watch
 from ui.page.parts import html
 from ui.page.parts.job import acts, receipt, result, told
 from ui.page.parts.subscribing import origin, server
 
 _ID: Final = re.compile(r"[0-9a-f]{24}")
-#: What may let a worker take a job that waits.
-_OFFERS: Final = (
-    *("WorkerRegistered", "CapabilityMeasured", "AskPlaced", "AskWithdrawn"),
-    *("WorkerPaused", "WorkerResumed", "WorkerRetired"),
-    *("StakeDeposited", "StakeSlashed", "StakeWithdrawn"),
-)
 _UNDER_WAY: Final = ("assigned", "committed", "submitted")
 
 
@@ -49,7 +43,7 @@ def draw(context: Context) -> Watch:
     result.draw(context, job, story)
     receipt.draw(context, job)
     _subscribe(context, job)
-    return Watch((job.job, *_OFFERS) if waits else (job.job,), still=confirms)
+    return Watch((job.job, *OFFERS) if waits else (job.job,), still=confirms)
 
 
 def _head(context: Context, job: Job) -> bool:
