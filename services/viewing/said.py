@@ -66,7 +66,7 @@ def said(event: AnyEvent) -> str:
         case e.AskWithdrawn():
             return f"worker {short(event.worker)} takes no more tasks"
         case e.WorkerPaused():
-            why = "its stake was slashed" if event.reason == "slashed" else "it asked for that"
+            why = "a referee rejected its result" if event.reason == "slashed" else "it asked for that"
             return f"worker {short(event.worker)} is paused: {why}"
         case e.WorkerResumed():
             return f"worker {short(event.worker)} is back"

@@ -63,7 +63,7 @@ def test_an_open_job_that_waits_says_why_and_what_to_do() -> None:
     job = post(game, price_msat=1)
     said = text(look(recorded(game, timedelta(minutes=3)), "job", {"id": job}))
     assert "Offered: no worker has taken a task yet" in said
-    assert "Nothing has happened for 3 min: 0 of 4 workers would take its tasks; 4 workers ask more" in said
+    assert 'data-ago="">3 min</time>: 0 of 4 workers would take its tasks; 4 workers ask more' in said
     assert f"<code>pasar job cancel {job[:8]}</code> and post it again for" in said
 
 

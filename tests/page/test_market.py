@@ -7,7 +7,7 @@ def test_market_shows_what_the_log_adds_up_to() -> None:
     said = text(look(demo()))
     assert "<b>24</b><span>tasks settled, 12 results rejected</span>" in said
     assert "<b>96 sat</b><span>paid to workers, 0.96 sat to the market</span>" in said
-    assert "The only job is done." in said
+    assert "No job is open; 1 job so far." in said
     assert "48 runs paid in the last 30 minutes" in said
 
 
@@ -15,7 +15,7 @@ def test_market_as_of_an_event_shows_what_was() -> None:
     said = text(look(demo(), query={"upto": "300"}))
     assert "as of event <b>300</b>" in said
     assert "<b>18</b><span>tasks settled" in said
-    assert "1 job in work, 6 tasks to go." in said
+    assert "1 open job, 6 tasks to go." in said
 
 
 def test_market_in_bitcoin_shows_the_same_amounts() -> None:

@@ -25,6 +25,8 @@ def draw(context: Context) -> Watch:
     """``?id=`` is its key or the beginning of it; one that is not known yet is watched for."""
     asked, view = st.query_params.get("id", "").strip().upper(), context.view
     try:
+        if not asked:
+            raise UnknownWorker(worker=asked)
         row = view.worker(asked)
     except UnknownWorker:
         html.show("worker_unknown.html", context, asked=asked)
