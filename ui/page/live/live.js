@@ -30,7 +30,7 @@ function ago(iso) {
 
 function retell(root) {
   for (const when of root.querySelectorAll("time[data-ago]")) {
-    const text = ago(when.dateTime) + when.dataset.ago;
+    const text = `${ago(when.dateTime)} ${when.dataset.ago}`.trimEnd();
     if (when.textContent !== text) when.textContent = text;
   }
 }
@@ -154,7 +154,7 @@ class Ticker {
     link.textContent = `#${number(line.position)}`;
     link.title = line.name;
     when.dateTime = line.at;
-    when.dataset.ago = " ago";
+    when.dataset.ago = "ago";
     item.append(link, " ", line.text, " ", when);
     if (this.list.firstChild) {  // a colour for a moment, not an animation, which paints sixty times a second
       item.className = "fresh";

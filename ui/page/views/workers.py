@@ -39,7 +39,7 @@ _ORDERS: Final[dict[str, Callable[[Shown], Any]]] = {
     "rejected": lambda one: (-(one.rate or 0), -one.row.rejected),
     "speed": lambda one: -(one.row.flops_per_s or 0),
     "memory": lambda one: -(one.row.ask_memory_mb or one.row.memory_mb),
-    "price": lambda one: (not one.row.asking, one.row.ask_msat or 0, one.row.tflop_msat or 0),
+    "price": lambda one: (one.standing != "active", one.row.ask_msat or 0, one.row.tflop_msat or 0),
     "places": lambda one: -one.row.open,
     "earned": lambda one: -one.row.earned_msat,
     "stake": lambda one: -one.row.stake_msat,
