@@ -64,7 +64,12 @@ REPLICA: Final = {
 }
 #: After these the replica is given to another worker, unless its task is closed.
 AGAIN: Final = ("expired", "returned", "failed", "rejected")
-_METHODS: Final = {"opened": "nobody ran it again", "agreed": "replicas agree", "replayed": "a referee ran it again"}
+#: By what a result was accepted.
+METHODS: Final = {
+    "opened": "as its worker had committed to it, nobody ran it again",
+    "agreed": "replicas agree",
+    "replayed": "a referee ran it again",
+}
 REASONS: Final = {
     "timeout": "it took too long",
     "memory": "it needed too much memory",
@@ -94,7 +99,7 @@ def of_run(run: Run) -> str:
     if run.state == "failed" and run.reason:
         said += f": {REASONS[run.reason]}"
     if run.state == "verified" and run.method:
-        said += f": {_METHODS[run.method]}"
+        said += f": {METHODS[run.method]}"
     if run.state in AGAIN:
         said += "; given up" if run.closed else "; it is given out again"
     return said

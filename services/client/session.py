@@ -164,9 +164,13 @@ class Session:
         """Give others what they miss and this client holds: what it paid for may be reused."""
         await self._blobs.serve_wants()
 
-    async def cancel(self, job: str) -> None:
-        """Ask for no further work on a job."""
-        await self._send(CancelJob(job))
+    async def cancel(self, job: str, *, nonce: str | None = None) -> None:
+        """Ask for no further work on a job.
+
+        Args:
+            nonce: Of the command, so that it can be repeated without being done twice.
+        """
+        await self._send(CancelJob(job), nonce=nonce)
 
     async def _send(self, command: Command, *, nonce: str | None = None) -> None:
         self._recorded(await self._commander.send([command], nonce=nonce))

@@ -10,7 +10,7 @@ from services.receipt.verify import Verified, verify
 #: In the order in which ``verify`` makes them.
 CHECKS: Final = {
     "form": "it is a receipt",
-    "canonical": "it is written in the one way that there is",
+    "canonical": "it is written in the one way that there is, so that every byte counts",
     "key": "it is of the market that was asked for",
     "signature": "the market signed the root",
     "order": "its events follow each other, without a gap in their streams",
@@ -23,31 +23,32 @@ CHECKS: Final = {
 }
 
 
-class Checked(Struct, frozen=True):
+class Check(Struct, frozen=True):
     """Attributes:
-    ok: Whether it holds; absent if it was not come to. what: What fails.
+    passed: Absent if it was not come to. what: What fails.
     """
 
     name: str
     means: str
-    ok: bool | None
+    passed: bool | None
     what: str = ""
 
 
-def check(file: bytes, *, market: str | None) -> tuple[Verified | None, list[Checked]]:
+def check(file: bytes, *, market: str | None) -> tuple[Verified | None, list[Check]]:
     """What the receipt proves, if it holds, and every check by name.
 
     Args:
         market: The key that must have signed; absent: the receipt's own word is taken, and that check is not made.
     """
+    verified, failed, what = None, "", ""
     try:
-        verified, failed, what = verify(file, market=market), "", ""
+        verified = verify(file, market=market)
     except ReceiptBroken as broken:
-        verified, failed, what = None, broken.check, str(broken)
+        failed, what = broken.check, str(broken.facts["what"])
     names = list(CHECKS)
     reached = names.index(failed) if failed else len(names)
     found = [
-        Checked(name, CHECKS[name], None if place > reached else place < reached, what if place == reached else "")
+        Check(name, CHECKS[name], None if place > reached else place < reached, what if place == reached else "")
         for place, name in enumerate(names)
     ]
     return verified, [one for one in found if market is not None or one.name != "key"]

@@ -4,7 +4,8 @@ PASAR_PAGE         0: no page
 PASAR_PAGE_HOST    address to listen on (default: 127.0.0.1)
 PASAR_PAGE_PORT    port (default: 8501, or any free one where that is taken; 0: any free one)
 PASAR_PAGE_HOSTS   further names by which browsers may reach it, with commas; * for any
-PASAR_PAGE_SPEND   1: who reaches the page may spend this machine's money (default: only on loopback)
+PASAR_PAGE_SPEND   1: who reaches the page may spend this machine's money (default: only where it is reached by
+                   this machine's own names alone)
 """
 
 import errno
@@ -64,13 +65,13 @@ class Options(Struct, frozen=True, kw_only=True):
         if port is not None and not (port.isdecimal() and int(port) < 1 << 16):
             raise BadSetting(name="PASAR_PAGE_PORT", value=port, allowed="a whole number from 0 to 65535")
         named = tuple(filter(None, (environ.get("PASAR_PAGE_HOSTS") or "").split(",")))
-        own = () if address.is_loopback or address.is_unspecified else (host,)
+        own = () if address.is_loopback or address.is_unspecified or host in named else (host,)
         return cls(
             wanted=_flag(environ, "PASAR_PAGE", default=True),
             host=host,
             port=None if port is None else int(port),
             hosts=(*own, *named),
-            spend=_flag(environ, "PASAR_PAGE_SPEND", default=address.is_loopback),
+            spend=_flag(environ, "PASAR_PAGE_SPEND", default=address.is_loopback and not named),
         )
 
     @property

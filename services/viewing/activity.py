@@ -18,11 +18,12 @@ BARS: Final = 30
 
 class Activity(Struct, frozen=True, kw_only=True):
     """Attributes:
-    paid_msat: The least, the median and the highest amount that was paid for a run; absent if nothing was.
+    payments: Looked at. paid_msat: The least, the median and the highest of them; absent if there are none.
     bars: Payments in each part of the last ``SPAN``, oldest first.
     more: Whether there were more payments in that time than are looked at.
     """
 
+    payments: int
     paid_msat: tuple[int, int, int] | None
     bars: tuple[int, ...]
     more: bool
@@ -50,6 +51,7 @@ def activity(payments: Sequence[Stored], *, now: datetime) -> Activity:
                 counted[min(place, BARS - 1)] += 1
     amounts.sort()
     return Activity(
+        payments=len(amounts),
         paid_msat=(amounts[0], amounts[len(amounts) // 2], amounts[-1]) if amounts else None,
         bars=tuple(counted),
         more=len(payments) >= PAYMENTS_MAX and payments[0].recorded_at > begin,

@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from domain import events as e
-from domain.events import JobPosted
-from domain.job import cost_msat
+from services.projections.queries import Job
 from services.viewing.history import Entry
-
-_PARTS = (("to workers", e.EscrowReleased), ("fee", e.FeeCharged), ("free again", e.EscrowFreed))
 
 
 class Part(NamedTuple):
@@ -38,28 +35,34 @@ class Item(NamedTuple):
     actual_msat: int
 
 
-def flow(entries: Sequence[Entry]) -> Flow:
-    """The money of a job by where it is."""
-    reserved = _part("reserved", e.EscrowReserved, entries)
-    moved = [_part(name, kind, entries) for name, kind in _PARTS]
-    left_msat = reserved.amount_msat - sum(one.amount_msat for one in moved)
-    return Flow(reserved, (*moved, Part("still reserved", left_msat, ())))
+def flow(job: Job, entries: Sequence[Entry]) -> Flow:
+    """The money of a job by where it is.
+
+    Args:
+        entries: Its events, or the first of them: amounts are those of the job, positions are theirs.
+    """
+    left_msat = job.reserved_msat - job.paid_msat - job.charged_msat - job.freed_msat
+    return Flow(
+        Part("reserved", job.reserved_msat, _positions(e.EscrowReserved, entries)),
+        (
+            Part("to workers", job.paid_msat, _positions(e.EscrowReleased, entries)),
+            Part("fee", job.charged_msat, _positions(e.FeeCharged, entries)),
+            Part("free again", job.freed_msat, _positions(e.EscrowFreed, entries)),
+            Part("still reserved", left_msat, ()),
+        ),
+    )
 
 
-def _part(name: str, kind: type, entries: Sequence[Entry]) -> Part:
-    found = [one for one in entries if type(one.event) is kind]
-    amount_msat = sum(getattr(one.event, "amount_msat", 0) for one in found)
-    return Part(name, amount_msat, tuple(one.position for one in found))
+def _positions(kind: type, entries: Sequence[Entry]) -> tuple[int, ...]:
+    return tuple(one.position for one in entries if type(one.event) is kind)
 
 
-def bill(terms: JobPosted, entries: Sequence[Entry]) -> list[Item]:
-    """What was reserved for each item, and what it came to: a task's first paid run computes it, others check it."""
-    paid = [one.event for one in entries if isinstance(one.event, e.EscrowReleased)]
-    computed = len({event.task for event in paid})
-    fee_msat = sum(one.event.amount_msat for one in entries if isinstance(one.event, e.FeeCharged))
-    items = [Item("compute", terms.tasks * terms.price_msat, computed * terms.price_msat)]
-    if terms.replicas > 1:
-        checks = terms.tasks * (terms.replicas - 1)
-        items.append(Item("checking by others", checks * terms.price_msat, (len(paid) - computed) * terms.price_msat))
-    items.append(Item("fee", terms.tasks * terms.replicas * terms.fee_msat, fee_msat))
-    return [*items, Item("total", cost_msat(terms), len(paid) * terms.price_msat + fee_msat)]
+def bill(job: Job) -> list[Item]:
+    """What could be due for each item, and what it came to: a task's first paid run computes it, others check it."""
+    runs, price_msat = job.tasks * job.replicas, job.price_msat
+    computed_msat = min(job.paid_msat, job.verified * price_msat)  # a payment follows its verdict
+    items = [Item("compute", job.tasks * price_msat, computed_msat)]
+    if job.replicas > 1:
+        items.append(Item("checking by others", (runs - job.tasks) * price_msat, job.paid_msat - computed_msat))
+    items.append(Item("fee", runs * job.fee_msat, job.charged_msat))
+    return [*items, Item("total", runs * (price_msat + job.fee_msat), job.paid_msat + job.charged_msat)]

@@ -1,4 +1,4 @@
-"""The market now, out of the read models: one question to the database for each thing and position, whoever asks."""
+"""The market now, out of the read models: what was asked at a position is not asked again, whoever looks."""
 
 import threading
 from collections import OrderedDict
@@ -77,7 +77,7 @@ class Answers:
 class Present:
     """The market at ``position``, which the read models have reached.
 
-    They may be an event ahead of it when they answer; the page is drawn again then.
+    Their rows may be an event ahead of it when they answer; the page is drawn again then. Events are not.
     """
 
     live = True
@@ -123,7 +123,8 @@ class Present:
         return self._once("fee", lambda: self._reader.fee_ppm())
 
     def events(self, key: str | None = None, *, after: int = 0, limit: int = 1_000) -> Sequence[Stored]:
-        return self._once(("events", key, after, limit), lambda: self._reader.events(key, after=after, limit=limit))
+        found = self._once(("events", key, after, limit), lambda: self._reader.events(key, after=after, limit=limit))
+        return [one for one in found if one.position <= self.position]  # the log is ahead of the read models
 
     def latest(self, key: str | None = None, limit: int = 20, *, upto: int | None = None) -> Sequence[Stored]:
         last = self.position if upto is None else max(0, min(upto, self.position))

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 class Beat(Struct, frozen=True):
     """Attributes:
     position: What the read models show. heard: What the stream has said.
-    at: When the last event that was heard was recorded.
+    at: When the last event that is shown was recorded; absent where that is not at hand.
     since: Since when the state holds. why: What is wrong, and what helps; empty while all is well.
     """
 
@@ -51,6 +51,7 @@ class Pulse:
         self._consumer = Consumer(connect, lambda: self._heard, self._offer)
         self._recent: deque[tuple[Stored, frozenset[str]]] = deque(maxlen=RECENT)
         self._heard = self._shown = 0
+        self._at: datetime | None = None
         self._stopped = ""
         self._state: State = "interrupted"
         self._since = clock.now()
@@ -65,6 +66,7 @@ class Pulse:
         await self._look()
         self._heard = max(0, self._shown - RECENT)
         self._keep(await self._reader.log.read(self._heard, RECENT))
+        self._tell()
 
     async def run(self) -> None:
         """Follow for ever, over interruptions of the broker and of the database."""
@@ -77,8 +79,7 @@ class Pulse:
         why = self._stopped
         if not why and self._state == "interrupted":
             why = "the stream of events does not answer; this page tries again by itself"
-        at = self._recent[-1][0].recorded_at if self._recent else None
-        return Beat(self._state, self._shown, self._heard, at, self._since, why)
+        return Beat(self._state, self._shown, self._heard, self._at, self._since, why)
 
     def recent(self, limit: int) -> Sequence[Stored]:
         """The last events that were heard, in order."""
@@ -147,5 +148,7 @@ class Pulse:
             self._tell()
 
     def _tell(self) -> None:
+        shown = (stored.recorded_at for stored, _ in reversed(self._recent) if stored.position <= self._shown)
+        self._at = next(shown, None)
         self._next.set()
         self._next = asyncio.Event()

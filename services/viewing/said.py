@@ -4,10 +4,8 @@ from typing import assert_never
 
 from domain import events as e
 from domain.events import AnyEvent
-from services.client.sentences import REASONS
+from services.client.sentences import METHODS, REASONS
 from services.client.words import count, sat, short
-
-_METHODS = {"opened": "its commitment opens", "agreed": "replicas agree", "replayed": "a referee ran it again"}
 
 
 def said(event: AnyEvent) -> str:
@@ -47,7 +45,7 @@ def said(event: AnyEvent) -> str:
         case e.ResultSubmitted():
             return f"{short(event.worker)} showed its result of {_run(event)}"
         case e.ResultVerified():
-            return f"the result of {_run(event)} by {short(event.worker)} was verified: {_METHODS[event.method]}"
+            return f"the result of {_run(event)} by {short(event.worker)} was verified: {METHODS[event.method]}"
         case e.ResultRejected():
             return f"the result of {_run(event)} by {short(event.worker)} was rejected"
         case e.TaskFailed():
@@ -68,7 +66,7 @@ def said(event: AnyEvent) -> str:
         case e.AskWithdrawn():
             return f"worker {short(event.worker)} takes no more tasks"
         case e.WorkerPaused():
-            why = "its stake was slashed" if event.reason == "slashed" else "it asked for that"
+            why = "a referee rejected its result" if event.reason == "slashed" else "it asked for that"
             return f"worker {short(event.worker)} is paused: {why}"
         case e.WorkerResumed():
             return f"worker {short(event.worker)} is back"

@@ -126,6 +126,30 @@ def test_log_that_is_opened_is_shown_as_it_was_with_its_own_audit() -> None:
     assert "pasar audit --file FILE" in text(opened)
 
 
+def test_opened_logs_that_nobody_looked_at_lately_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [b"".join(archive.zipped([demo().log.page(0, number)])) for number in (30, 40, 50)]
+    monkeypatch.setattr(process, "ARCHIVED_MAX", 100)
+    opened = process.Archives()
+    first, second = opened.open(files[0]), opened.open(files[1])
+    assert opened.log(first).head() == 30
+    third = opened.open(files[2])
+    with pytest.raises(process.NoSuchLog):
+        opened.log(second)
+    assert [opened.log(one).head() for one in (first, third)] == [30, 50]
+    monkeypatch.setattr(process, "ARCHIVED_MAX", 10)
+    assert opened.log(opened.open(files[1])).head() == 40
+
+
+def test_log_that_cannot_be_followed_to_its_end_says_so_on_every_page() -> None:
+    events = list(demo().log.page(0, 10_000))
+    events[99] = events[99]._replace(data=b'{"type":"none"}')
+    name = process.archives.open(b"".join(archive.zipped([events])))
+    said = text(look(demo(), "jobs", {"log": name}))
+    assert "as of event <b>99</b>" in said
+    assert "nothing behind it is shown" in said
+    assert "nothing behind it is shown" not in text(look(demo(), "jobs", {"log": name, "upto": "50"}))
+
+
 def test_file_that_is_no_log_gets_a_sentence() -> None:
     at = look(demo(), "audit")
     at.file_uploader(key="log_file").set_value(("x", b"nonsense", "text/plain")).run()

@@ -18,7 +18,7 @@ from services.ledger import codec
 from services.viewing import history
 from tests.page.recorded import Recorded, demo, look, text
 from tests.simulate import BLOB, Simulation
-from ui.page import contents
+from ui.page import acting, contents
 
 DEMO = "e4b882443771a945508903e8"
 
@@ -63,7 +63,7 @@ def test_an_open_job_that_waits_says_why_and_what_to_do() -> None:
     job = post(game, price_msat=1)
     said = text(look(recorded(game, timedelta(minutes=3)), "job", {"id": job}))
     assert "Offered: no worker has taken a task yet" in said
-    assert "Nothing has happened for 3 min: 0 of 4 workers would take its tasks; 4 workers ask more" in said
+    assert 'data-ago="">3 min</time>: 0 of 4 workers would take its tasks; 4 workers ask more' in said
     assert f"<code>pasar job cancel {job[:8]}</code> and post it again for" in said
 
 
@@ -108,6 +108,35 @@ def test_a_cancelled_job_ends_without_the_rest() -> None:
     assert "Ended: 1 of 4 tasks verified, 3 not;" in said
     assert "7.8 sat free again" in said
     assert f"job {job[:8]} was cancelled by its client" in said
+
+
+def test_an_open_job_of_this_machine_is_cancelled_in_a_dialog_under_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    game, job = played()
+    sent: list[tuple[str, str, str]] = []
+
+    class Till:
+        def __init__(self, party: str) -> None:
+            self.party = party
+
+        def cancel(self, job: str, once: str) -> None:
+            sent.append((self.party, job, once))
+            if len(sent) < 3:
+                raise acting.NoAnswer(reason="no reply in time")
+
+    monkeypatch.setattr(acting, "hindrance", lambda context: "" if context.present else "as it was")
+    monkeypatch.setattr(acting, "names", lambda: {game.clients[0]: "anna"})
+    monkeypatch.setattr(acting, "client", Till)
+    at = look(recorded(game), "job", {"id": job})
+    at.button(key="cancel").click().run()
+    assert f"pasar job cancel {job[:8]} --as anna" in text(at)
+    at.button(key="cancel-yes").click().run()
+    assert "the market does not answer" in at.error[0].value
+    at.button(key="cancel-yes").click().run()
+    at.button(key="cancel-yes").click().run()
+    assert [one[:2] for one in sent] == [("anna", job)] * 3
+    assert len({once for _, _, once in sent}) == 1
+    assert not [one for one in at.button if one.key == "cancel-yes"]
+    assert not [one for one in look(recorded(game), "job", {"id": job, "upto": "999"}).button if one.key == "cancel"]
 
 
 def test_an_expired_job_says_what_workers_still_hold() -> None:

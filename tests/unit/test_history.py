@@ -1,13 +1,17 @@
 """One job's events in three groupings: links between them, by task, on an axis of time; and its money."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 from domain import events as e
-from services.viewing import flow, history, timeline
+from services.ports import Stored
+from services.projections.queries import Job
+from services.viewing import causes, flow, history, timeline
 from services.viewing.history import Entry
+from services.viewing.rows import Rows
 from services.viewing.timeline import Axis, took
 from tests.page.recorded import demo
 from tests.simulate import Simulation
@@ -30,7 +34,7 @@ def test_history_has_every_event_of_the_job_and_no_other(entries: list[Entry]) -
 
 
 def test_a_payment_leads_back_to_the_posting_step_by_step(entries: list[Entry]) -> None:
-    links, by_position = history.links(entries), {one.position: one for one in entries}
+    links, by_position = causes.links(entries), {one.position: one for one in entries}
     at: int | None = only(entries, e.EscrowReleased, task=16).position
     names = []
     while at is not None:
@@ -47,7 +51,7 @@ def test_a_payment_leads_back_to_the_posting_step_by_step(entries: list[Entry]) 
 
 
 def test_a_rejection_follows_from_the_ruling_and_costs_stake(entries: list[Entry]) -> None:
-    links = history.links(entries)
+    links = causes.links(entries)
     rejected = only(entries, e.ResultRejected)
     task = rejected.event.task  # type: ignore[union-attr]
     assert links[rejected.position].cause == only(entries, e.DisputeRuled, task=task).position
@@ -55,7 +59,7 @@ def test_a_rejection_follows_from_the_ruling_and_costs_stake(entries: list[Entry
 
 
 def test_effects_are_what_has_the_event_as_its_cause(entries: list[Entry]) -> None:
-    links = history.links(entries)
+    links = causes.links(entries)
     assert sorted(at for link in links.values() for at in link.effects) == sorted(
         at for at, link in links.items() if link.cause is not None
     )
@@ -63,7 +67,7 @@ def test_effects_are_what_has_the_event_as_its_cause(entries: list[Entry]) -> No
 
 
 def test_events_of_one_command_know_each_other(entries: list[Entry]) -> None:
-    links = history.links(entries)
+    links = causes.links(entries)
     ruled = only(entries, e.DisputeRuled)
     same = [one for one in entries if one.meta == ruled.meta]
     assert links[ruled.position].command == [one.position for one in same]
@@ -99,7 +103,7 @@ def test_story_and_links_hold_on_any_history(seed: int) -> None:
     opened = [history.entry(stored) for stored in game.records]
     for job, tasks in game.world.tasks_of.items():
         mine = [one for one in opened if getattr(one.event, "job", None) == job]
-        story, links = history.story(mine), history.links(mine)
+        story, links = history.story(mine), causes.links(mine)
         assert [one.position for one in mine if links[one.position].cause is None] == [mine[0].position]
         for index, task in story.tasks.items():
             latest = {run.replica: run.state for run in task.latest}
@@ -163,34 +167,47 @@ def test_lengths_of_time_are_said_in_two_units_at_most(seconds: float, said: str
 
 
 # --------------------------------------------------------------------------------------------------------------- money
+def as_of(records: Sequence[Stored], position: int) -> dict[str, Job]:
+    rows = Rows()
+    rows.extend(records[:position])
+    return {one.job: one for one in rows.jobs}
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_money_adds_up_to_what_was_reserved_at_every_moment(seed: int) -> None:
+def test_money_adds_up_to_what_its_events_moved_at_every_moment(seed: int) -> None:
     game = Simulation(seed).run(250).play_out()
     opened = [history.entry(stored) for stored in game.records]
-    for job in game.world.jobs:
-        mine = [one for one in opened if getattr(one.event, "job", None) == job]
-        for moment in range(1, len(mine) + 1):
-            found = flow.flow(mine[:moment])
+    for moment in range(10, len(opened) + 1, 10):
+        for id_, job in as_of(game.records, moment).items():
+            mine = [one for one in opened[:moment] if getattr(one.event, "job", None) == id_]
+            found = flow.flow(job, mine)
             assert sum(part.amount_msat for part in found.parts) == found.reserved.amount_msat
-            assert all(part.amount_msat >= 0 for part in found.parts)
-        assert flow.flow(mine).parts[-1].amount_msat == 0
+            for part in (found.reserved, *found.parts[:3]):
+                moved = (one.event for one in mine if one.position in part.positions)
+                assert part.amount_msat == sum(event.amount_msat for event in moved)  # type: ignore[union-attr]
+            assert found.parts[-1].amount_msat >= 0
+            if job.original:
+                continue
+            items = flow.bill(job)
+            assert sum(item.actual_msat for item in items[:-1]) == items[-1].actual_msat
+            assert all(0 <= item.actual_msat <= item.quoted_msat for item in items)
+    assert all(flow.flow(job, []).parts[-1].amount_msat == 0 for job in as_of(game.records, len(opened)).values())
 
 
 def test_every_amount_names_the_events_that_moved_it(entries: list[Entry]) -> None:
-    found = flow.flow(entries)
-    workers, fee, free, _ = found.parts
+    workers, fee, free, _ = flow.flow(demo().view(None).jobs()[0], entries).parts
     assert (workers.amount_msat, len(workers.positions)) == (96_000, 48)
     assert (fee.amount_msat, len(fee.positions)) == (960, 1)
     assert (free.amount_msat, free.positions) == (0, ())
 
 
 def test_bill_compares_what_was_quoted_with_what_it_came_to(entries: list[Entry]) -> None:
-    terms = entries[0].event
-    assert isinstance(terms, e.JobPosted)
-    assert [(item.name, item.quoted_msat, item.actual_msat) for item in flow.bill(terms, entries)] == [
+    market = demo()
+    assert [tuple(item) for item in flow.bill(market.view(None).jobs()[0])] == [
         ("compute", 48_000, 48_000),
         ("checking by others", 48_000, 48_000),
         ("fee", 960, 960),
         ("total", 96_960, 96_960),
     ]
-    assert [item.actual_msat for item in flow.bill(terms, entries[:2])] == [0, 0, 0, 0]
+    fresh = market.view(entries[1].position).jobs()[0]
+    assert [item.actual_msat for item in flow.bill(fresh)] == [0, 0, 0, 0]

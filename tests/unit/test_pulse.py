@@ -86,6 +86,15 @@ async def test_event_moves_pages_when_the_read_models_show_it_not_when_it_is_hea
     assert pulse.moved(300, ()) == 310
 
 
+async def test_time_of_the_page_is_that_of_the_event_it_shows() -> None:
+    pulse, reader = await pulse_at(300)
+    await pulse._offer(list(EVENTS[300:310]))
+    assert pulse.beat().at == EVENTS[299].recorded_at
+    reader.position = 305
+    await pulse._look()
+    assert pulse.beat().at == EVENTS[304].recorded_at
+
+
 async def test_event_that_is_delivered_twice_is_heard_once() -> None:
     pulse, _ = await pulse_at(300)
     for _ in range(2):

@@ -6,11 +6,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from domain.meter import Meter
+from services.client import waiting
+from services.client.waiting import Waiting
 from services.projections.queries import Job, Worker
-from services.viewing import waiting
 from services.viewing.history import Run
 from services.viewing.rows import Rows
-from services.viewing.waiting import Waiting
 from tests.simulate import START, Simulation
 
 METER = Meter(1_000, 0, 1_000, 1 << 20, 8, 8)

@@ -14,8 +14,8 @@ from ui.format import AsJson, ago, columns, count, print_json, sat, say, short
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from services.client.waiting import Waiting
     from services.projections.queries import Job, Reader, Task
-    from services.viewing.waiting import Waiting
 
 app = typer.Typer(name="job", help="Work that a client buys: post it, follow it, cancel it.", no_args_is_help=True)
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id or its beginning.")]
@@ -185,7 +185,7 @@ def _row(one: "Job") -> tuple[str, ...]:
 
 async def _waiting(reader: "Reader", job: "Job", tasks: "list[Task]") -> "Waiting | None":
     """Why nobody takes its tasks, if nobody does."""
-    from services.viewing import waiting
+    from services.client import waiting
 
     last = await reader.latest(job.job, 1)
     since = last[-1].recorded_at if last else job.posted_at

@@ -1,11 +1,13 @@
-"""How a page acts: through the gateway like everybody, signed with the key of this machine's party ``client``.
+"""How a page acts: through the gateway like everybody, signed with the key of one of this machine's parties.
 
-One session serves all viewers; it is opened when it is first needed and lives in the process's loop, as the database's
-connections do. Where others may reach the page nothing is signed here, unless its owner says so (``PASAR_PAGE_SPEND``).
+One session of a party serves all viewers; it is opened when it is first needed and lives in the process's loop, as the
+database's connections do. Where others may reach the page nothing is signed here, unless its owner says so
+(``PASAR_PAGE_SPEND``).
 """
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import ClassVar, Final, Protocol, TypeVar
@@ -25,10 +27,10 @@ from services.client.terms import Terms
 from services.config import Settings
 from services.keys import party
 from services.projections.queries import Escrow
+from services.stack.page import Options
 from services.viewing.view import View
 from ui.page import process
 from ui.page.context import Context
-from ui.page.options import Options
 
 T = TypeVar("T")
 PARTY: Final = "client"
@@ -72,6 +74,10 @@ class Client(Protocol):
         """Post a job, which is seen on every page afterwards; its id."""
         ...
 
+    def cancel(self, job: str, once: str) -> None:
+        """Have no further task of a job given out."""
+        ...
+
 
 def hindrance(context: Context) -> str:
     """Why nothing can be done on this page; empty if something can."""
@@ -92,14 +98,15 @@ def names() -> Mapping[str, str]:
     return parties.known(settings)
 
 
-def client() -> Client:
-    """This machine's client; ask ``hindrance`` before."""
-    global _kept
+def client(name: str = PARTY) -> Client:
+    """This machine's party of that name as a client; ask ``hindrance`` before."""
     market = process.market()
     assert isinstance(market, process.Running), "without a market that runs there is a hindrance"
-    if _kept is None or _kept.market is not market:
-        _kept = Acting(market)
-    return _kept
+    with _lock:
+        found = _kept.get(name)
+        if found is None or found.market is not market:
+            found = _kept[name] = Acting(market, name)
+        return found
 
 
 def account(view: View, id_: str) -> Escrow:
@@ -115,16 +122,16 @@ def account(view: View, id_: str) -> Escrow:
 
 async def close() -> None:
     """Leave the market, when the process ends."""
-    if _kept is not None:
-        await _kept.leave()
+    for one in _kept.values():
+        await one.leave()
 
 
 class Acting:
-    """The client of this machine on the market that is shown."""
+    """A party of this machine on the market that is shown."""
 
-    def __init__(self, market: process.Running) -> None:
+    def __init__(self, market: process.Running, name: str) -> None:
         assert market.settings is not None, "a market that runs has settings"
-        self.market = market
+        self.market, self._name = market, name
         self._settings: Settings = market.settings
         self._stack = AsyncExitStack()
         self._session: Session | None = None
@@ -133,7 +140,7 @@ class Acting:
 
     @property
     def key(self) -> str:
-        return party(self._settings, PARTY).key
+        return party(self._settings, self._name).key
 
     @property
     def escrow(self) -> str:
@@ -156,6 +163,9 @@ class Acting:
         except UnknownJob:
             raise NothingCame from None
         return job
+
+    def cancel(self, job: str, once: str) -> None:
+        self.market.ask(self._once(lambda client: client.cancel(job, nonce=once)))
 
     async def leave(self) -> None:
         """End the session; the next one who acts opens another."""
@@ -188,14 +198,16 @@ class Acting:
         Raises:
             NoAnswer: The market did not answer.
         """
-        async with self._opening:
-            if self._session is None:
-                self._session = await self._stack.enter_async_context(session(self._settings, PARTY))
         try:
-            return await work(self._session)
+            async with self._opening:
+                if self._session is None:
+                    self._session = await self._stack.enter_async_context(session(self._settings, self._name))
+                acting = self._session
+            return await work(acting)
         except (BusError, TimeoutError, OSError) as error:
             await self.leave()
             raise NoAnswer(reason=str(error) or "no reply in time") from error
 
 
-_kept: Acting | None = None
+_lock = threading.Lock()
+_kept: dict[str, Acting] = {}

@@ -1,6 +1,7 @@
 """The script that Streamlit runs for every viewer and every drawing: frame, navigation, one page."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -12,7 +13,7 @@ from ui.page import context as contexts
 from ui.page import live
 from ui.page.context import Context
 from ui.page.live import Watch
-from ui.page.parts import frame, html
+from ui.page.parts import dialogs, frame, html
 from ui.page.turns import turns
 from ui.page.views import audit, event, job, jobs, market, money, post, search, subscribers, worker, workers
 
@@ -61,20 +62,19 @@ def main() -> None:
 
 def _drawn(entry: Entry) -> Callable[[], None]:
     def draw() -> None:
+        dialogs.enter(entry.path)
         theme = st.context.theme.type
         html.style(dark=None if theme is None else theme == "dark")
-        top = st.container()
+        top, watch = st.container(), Watch()
         try:
-            context = contexts.read(frame.folding())
+            context, draw_page = contexts.read(frame.folding()), entry.draw
         except (Refused, Corrupt) as refused:
-            frame.refused(refused)
-            return
+            context, draw_page = contexts.now(), partial(_refused, refused)
         with top:
             frame.navigation(context, [(one.path, one.title) for one in PAGES if one.title], entry.path)
             slot = st.container()
-        watch = Watch()
         try:
-            watch = entry.draw(context)
+            watch = draw_page(context)
         except (Refused, Corrupt) as refused:
             frame.refused(refused)
         with slot:
@@ -82,6 +82,11 @@ def _drawn(entry: Entry) -> Callable[[], None]:
             live.strip(context, watch)
 
     return draw
+
+
+def _refused(why: Refused | Corrupt, _: Context) -> Watch:
+    frame.refused(why)
+    return Watch(still=True)
 
 
 with turns.take():

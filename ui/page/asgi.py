@@ -18,11 +18,11 @@ from services import bootstrap, logs
 from services.config import from_environment
 from services.ports import SystemClock
 from services.projections.queries import Reader
+from services.stack.page import HOSTS, Options
 from services.stack.ready import announce_ready
 from services.stack.state import attach
 from services.viewing.pulse import Pulse
 from ui.page import acting, feed, process
-from ui.page.options import HOSTS, Options
 
 _CONNECTIONS_MAX: Final = 6
 #: How long a script may hold the interpreter while the feed waits for it, in seconds.

@@ -41,7 +41,12 @@ class Context(NamedTuple):
         """Whether this is the market now, on which one can act."""
         return self.upto is None and not self.log
 
-    def href(self, page: str, **query: object) -> str:
+    @property
+    def at(self) -> datetime:
+        """The time of what is shown: now, or that of the last event that is shown."""
+        return self.now if self.present else self.view.at or self.now
+
+    def href(self, page: str, /, **query: object) -> str:
         """The address of a page in the same light; an absent value is left out."""
         kept: Mapping[str, object] = {
             "upto": self.upto,
@@ -72,11 +77,20 @@ def read(progress: Progress | None = None) -> Context:
         BadAddress: It names no position.
         NoSuchLog: It names a file that is not open.
     """
-    market, query = process.market(), st.query_params
-    log, unit = query.get("log", ""), query.get("unit", "sat")
-    upto = query.get("upto")
+    query, plain = st.query_params, now()
+    log, upto = query.get("log", ""), query.get("upto")
     if upto is not None and not (upto.isdecimal() and len(upto) < 19):
         raise BadAddress(name="upto", value=upto)
     position = None if upto is None else int(upto)
-    view = process.archives.view(log, position, progress) if log else market.view(position, progress)
-    return Context(view, market.clock.now(), "btc" if unit == "btc" else "sat", position, log)
+    if log:
+        return plain._replace(view=process.archives.view(log, position, progress), upto=position, log=log)
+    if position is not None:
+        return plain._replace(view=process.market().view(position, progress), upto=position)
+    return plain
+
+
+def now() -> Context:
+    """The market as it is, whatever else the address names."""
+    market = process.market()
+    unit: Unit = "btc" if st.query_params.get("unit") == "btc" else "sat"
+    return Context(market.view(None), market.clock.now(), unit, None, "")

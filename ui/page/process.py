@@ -24,6 +24,8 @@ T = TypeVar("T")
 PATIENCE_S: Final = 30.0
 #: Downloaded logs that are looked at here at the same time.
 ARCHIVES_MAX: Final = 8
+#: Events that these may have together; about a kilobyte of memory each.
+ARCHIVED_MAX: Final = 2_000_000
 
 
 class NoAnswer(Refused):
@@ -82,7 +84,7 @@ class Running:
 
 
 class Archives:
-    """Logs that somebody opened here from a file, by the beginning of the file's digest."""
+    """Logs that somebody opened here from a file, by the beginning of the file's digest; those looked at last stay."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +100,8 @@ class Archives:
         archive = read(file)
         with self._lock:
             self._kept[name] = archive, Folds(archive)
-            while len(self._kept) > ARCHIVES_MAX:
+            self._kept.move_to_end(name)
+            while len(self._kept) > ARCHIVES_MAX or (len(self._kept) > 1 and self._events() > ARCHIVED_MAX):
                 self._kept.popitem(last=False)
         return name
 
@@ -122,9 +125,13 @@ class Archives:
     def _found(self, name: str) -> tuple[Archive, Folds]:
         with self._lock:
             found = self._kept.get(name)
-        if found is None:
-            raise NoSuchLog(log=name)
-        return found
+            if found is None:
+                raise NoSuchLog(log=name)
+            self._kept.move_to_end(name)
+            return found
+
+    def _events(self) -> int:
+        return sum(archive.head() for archive, _ in self._kept.values())
 
 
 archives = Archives()

@@ -1,4 +1,4 @@
-"""The page's process: ``python -m ui.page.serve``; where it listens comes from the environment, see ``options``."""
+"""The page's process: ``python -m ui.page.serve``; ``services.stack.page`` says how the environment sets it up."""
 
 import os
 import socket

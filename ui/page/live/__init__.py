@@ -13,6 +13,12 @@ from ui.page.context import Context
 _FOLDER: Final = Path(__file__).parent
 KEY: Final = "live"
 _GO: Final = "followed link"
+#: Events after which another worker may take a task than before.
+OFFERS: Final = (
+    *("WorkerRegistered", "CapabilityMeasured", "AskPlaced", "AskWithdrawn"),
+    *("WorkerPaused", "WorkerResumed", "WorkerRetired"),
+    *("StakeDeposited", "StakeSlashed", "StakeWithdrawn"),
+)
 
 
 @cache

@@ -28,16 +28,25 @@ function ago(iso) {
   return `${s} s`;
 }
 
+function retell(root) {
+  for (const when of root.querySelectorAll("time[data-ago]")) {
+    const text = `${ago(when.dateTime)} ${when.dataset.ago}`.trimEnd();
+    if (when.textContent !== text) when.textContent = text;
+  }
+}
+
 // ------------------------------------------------------------------------------------------------ the line at the top
 class Strip {
   constructor(root) {
     this.root = root;
     this.asked = this.askedAt = 0;
     this.waiting = null;
-    root.replaceChildren(document.createElement("div"));
-    this.line = root.firstChild;
+    this.line = document.createElement("div");
     this.line.className = "strip";
-    this.line.setAttribute("role", "status");
+    this.status = document.createElement("div");  // for who hears the page: the line itself changes every second
+    this.status.className = "heard";
+    this.status.setAttribute("role", "status");
+    root.replaceChildren(this.line, this.status);
     this.timer = setInterval(() => this.tick(), 1000);
     this.click = (event) => this.clicked(event);
     this.press = (event) => this.pressed(event);
@@ -85,6 +94,12 @@ class Strip {
       this.line.append(text);
       this.line.dataset.state = kind === "ok" ? "live" : kind === "bad" ? "stopped" : "connecting";
     }
+    if (this.kind !== kind) {
+      if (kind === "bad") this.status.textContent = text;
+      else if (this.kind === "bad") this.status.textContent = "The page follows the market again.";
+      this.kind = kind;
+    }
+    retell(document);
   }
   clicked(event) {
     if (event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
@@ -141,6 +156,7 @@ class Ticker {
     link.textContent = `#${number(line.position)}`;
     link.title = line.name;
     when.dateTime = line.at;
+    when.dataset.ago = "ago";
     item.append(link, " ", line.text, " ", when);
     if (this.list.firstChild) {  // a colour for a moment, not an animation, which paints sixty times a second
       item.className = "fresh";
@@ -148,12 +164,7 @@ class Ticker {
     }
     return item;
   }
-  tick() {
-    for (const when of this.list.querySelectorAll("time")) {
-      const text = `${ago(when.dateTime)} ago`;
-      if (when.textContent !== text) when.textContent = text;
-    }
-  }
+  tick() { retell(this.list); }
   close() { clearInterval(this.timer); }
 }
 

@@ -16,6 +16,7 @@ from ui.page.acting import NoAnswer
 _OPEN: Final = "dialog"
 _ONCE: Final = "dialog once"
 _ABOUT: Final = "dialog about"
+_PAGE: Final = "dialog page"
 
 
 def open_(what: str, about: Any = None) -> None:
@@ -39,6 +40,13 @@ def about() -> Any:
 def close() -> None:
     for name in (_OPEN, _ONCE, _ABOUT):
         st.session_state.pop(name, None)
+
+
+def enter(page: str) -> None:
+    """A page is drawn; what was open on another one is not any more."""
+    if st.session_state.get(_PAGE) != page:
+        close()
+        st.session_state[_PAGE] = page
 
 
 def do(work: Callable[[str], None]) -> bool:

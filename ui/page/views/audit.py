@@ -155,7 +155,7 @@ def _receipt(context: Context) -> None:
         return
     known = _known()
     verified, checks = check(file.getvalue(), market=known)
-    html.show("audit_checks.html", context, verified=verified, checks=checks, known=known)
+    html.show("receipt_checks.html", context, verified=verified, checks=checks, known=known)
 
 
 def _known() -> str | None:

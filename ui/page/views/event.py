@@ -11,15 +11,15 @@ from services.bus.events import subject_of
 from services.client.envelope import envelope
 from services.ledger import merkle
 from services.projections.event_index import FIELDS
-from services.viewing import history
-from services.viewing.history import Entry, Links
+from services.viewing import causes, history
+from services.viewing.causes import Links
+from services.viewing.history import Entry
 from services.viewing.view import NoSuchEvent
-from ui.page import process
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import html
 from ui.page.parts.job.told import payload
-from ui.page.parts.subscribing import host
+from ui.page.parts.subscribing import origin, server
 
 #: Events on either side among which those of the same command are looked for: it makes them in one piece.
 _NEAR: Final = 800
@@ -31,18 +31,17 @@ class WhichEvent(Refused):
 
 
 def draw(context: Context) -> Watch:
-    asked = st.query_params.get("position", "").strip().lstrip("#").replace(",", "")
+    asked, view = st.query_params.get("position", "").strip().lstrip("#").replace(",", ""), context.view
     if not asked.isdecimal() or not 0 < int(asked) < 2**53:
         raise WhichEvent(position=asked)
     number = int(asked)
     try:
-        one = history.entry(context.view.event(number))
+        one = history.entry(view.event(number))
     except NoSuchEvent:
         html.show("event_ahead.html", context, number=number)
         return Watch()
     job = getattr(one.event, "job", "")
     link, cause = _links(context, one, job)
-    settings = process.market().settings
     html.show(
         "event.html",
         context,
@@ -58,18 +57,20 @@ def draw(context: Context) -> Watch:
         leaf=merkle.leaf(one.stored).hex(),
         payload=payload(one),
         envelope=msgspec.json.format(msgspec.json.encode(envelope(one.stored)), indent=2).decode(),
-        nats_url=settings.nats_url if settings is not None else "",
         subject=subject_of(one.stored.stream, "*"),
-        host=host(),
+        server=server(),
+        origin=origin(),
     )
+    if one.position == view.position:
+        return Watch()  # the next event is to be linked to
     return Watch((job,)) if job else Watch(still=True)
 
 
-def _links(context: Context, one: Entry, job: str) -> tuple[Links, str]:
-    """What the event hangs together with in its job's history, and what its cause says."""
+def _links(context: Context, one: Entry, job: str) -> tuple[Links | None, str]:
+    """What the event hangs together with in its job's history, if it is in what is read of it; what its cause says."""
     entries = history.read(context.view, job) if job else []
-    link = history.links(entries).get(one.position, Links())
-    cause = next((other.said for other in entries if other.position == link.cause), "")
+    link = causes.links(entries).get(one.position)
+    cause = next((other.said for other in entries if link is not None and other.position == link.cause), "")
     return link, cause
 
 

@@ -7,24 +7,19 @@ from typing import Final
 import streamlit as st
 
 from domain.errors import UnknownJob
-from domain.events import JobPosted
-from services.client import sentences
-from services.client.bill import of_job
+from services.client import sentences, waiting
+from services.client.waiting import Waiting
 from services.projections.queries import Job
-from services.viewing import flow, history, waiting
-from services.viewing.history import Entry, Story
-from services.viewing.waiting import Waiting
+from services.viewing import flow, history
 from ui.page import process
 from ui.page.context import Context
-from ui.page.live import Watch
+from ui.page.live import OFFERS, Watch
 from ui.page.parts import html
 from ui.page.parts.job import acts, receipt, result, told
-from ui.page.parts.subscribing import host
+from ui.page.parts.subscribing import origin, server
 
 _ID: Final = re.compile(r"[0-9a-f]{24}")
-#: What may let a worker take a job that waits.
-_OFFERS: Final = ("WorkerRegistered", "AskPlaced", "AskWithdrawn", "WorkerResumed", "StakeDeposited")
-_UNDER_WAY: Final = ("assigned", "committed", "submitted", "disputed")
+_UNDER_WAY: Final = ("assigned", "committed", "submitted")
 
 
 def draw(context: Context) -> Watch:
@@ -40,24 +35,26 @@ def draw(context: Context) -> Watch:
         return Watch((asked,) if _ID.fullmatch(asked) else ("JobPosted",))
     entries = history.read(context.view, job.job)
     story = history.story(entries)
-    waits = _head(context, job, entries, story)
-    acts.draw(context, job)
+    waits = _head(context, job)
+    confirms = acts.draw(context, job)
     if job.verified:
         result.draw(context, job, story)
-    _money(context, job, entries)
+    html.show("job_money.html", context, job=job, money_flow=flow.flow(job, entries), bill=flow.bill(job))
     told.draw(context, job, entries, story)
     told.evidence(context, job, story)
     receipt.draw(context, job)
     _subscribe(context, job)
-    return Watch((job.job, *_OFFERS) if waits else (job.job,))
+    return Watch((job.job, *OFFERS) if waits else (job.job,), still=confirms)
 
 
-def _head(context: Context, job: Job, entries: list[Entry], story: Story) -> bool:
+def _head(context: Context, job: Job) -> bool:
     """How it is; whether some of it waits for workers."""
-    now = context.now if context.present else (context.view.at or context.now)
-    since = entries[-1].at if entries else job.posted_at
-    runs = [run for task in story.tasks.values() for run in task.latest]
+    view, now = context.view, context.at
+    last, runs = view.latest(job.job, 1), view.tasks(job.job)
+    since = last[-1].recorded_at if last else job.posted_at
+    waits = waiting.waits(job, runs, since=since, now=since + waiting.PATIENCE)
     why = _why(context, job, since) if waiting.waits(job, runs, since=since, now=now) else None
+    settled = {run.task for run in runs if run.state == "verified"}
     html.show(
         "job.html",
         context,
@@ -66,12 +63,12 @@ def _head(context: Context, job: Job, entries: list[Entry], story: Story) -> boo
         trouble=sentences.of_trouble(runs) if job.state == "open" else "",
         waiting=why,
         lost=job.failed or job.given_up,
-        working=sum(task.state in _UNDER_WAY for task in story.tasks.values()),
-        program=context.view.program(job.program),
+        working=len({run.task for run in runs if run.state in _UNDER_WAY} - settled),
+        program=view.program(job.program),
     )
-    if context.present and why is None and waiting.waits(job, runs, since=since, now=since + waiting.PATIENCE):
+    if context.present and waits and why is None:
         _look_again(since)
-    return context.present and job.state == "open" and len(runs) < job.tasks * job.replicas
+    return context.present and waits
 
 
 def _why(context: Context, job: Job, since: datetime) -> Waiting:
@@ -88,26 +85,13 @@ def _look_again(since: datetime) -> None:
         st.rerun()
 
 
-def _money(context: Context, job: Job, entries: list[Entry]) -> None:
-    terms = next((one.event for one in entries if isinstance(one.event, JobPosted)), None)
-    html.show(
-        "job_money.html",
-        context,
-        job=job,
-        money_flow=flow.flow(entries),
-        bill=flow.bill(terms, entries) if terms is not None else [],
-        reuse=of_job(job) if job.original else [],
-    )
-
-
 def _subscribe(context: Context, job: Job) -> None:
-    settings = process.market().settings
     if context.present:
         html.show(
             "job_subscribe.html",
             context,
-            nats_url=settings.nats_url if settings is not None else "",
-            host=host(),
+            server=server(),
+            origin=origin(),
             subject=f"pasar.events.*.{job.job}.>",
             job=job.job,
         )

@@ -21,8 +21,7 @@ def draw(context: Context) -> Watch:
     )
     limit = _limit()
     found = context.view.jobs(limit + 1, state)
-    now = context.now if context.present else (context.view.at or context.now)
-    jobs = [(one, sentences.of_job(one, now=now)) for one in found[:limit]]
+    jobs = [(one, sentences.of_job(one, now=context.at)) for one in found[:limit]]
     more = len(found) > limit
     html.show("jobs.html", context, jobs=jobs, state=state or "", more=more, limit=limit)
     if more and limit < LIMIT_MAX:

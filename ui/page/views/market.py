@@ -16,8 +16,7 @@ EVENTS_SHOWN: Final = 12
 
 def draw(context: Context) -> Watch:
     view = context.view
-    lately = view.at if not context.present else context.now
-    busy = activity(view.latest("EscrowReleased", PAYMENTS_MAX), now=lately or context.now)
+    busy = activity(view.latest("EscrowReleased", PAYMENTS_MAX), now=context.at)
     html.show("market.html", context, totals=view.totals(), activity=busy)
     left, right = st.columns([3, 2], gap="large")
     with left:

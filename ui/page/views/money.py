@@ -42,7 +42,7 @@ def draw(context: Context) -> Watch:
         return Watch((worker.worker,), still=bool(dialogs.shown()))
     page = money.ledger(view, LINES, before=before, names=(chosen,) if chosen else tuple(money.NAMES))
     _table(context, page, {}, chosen=chosen, before=before, names=tuple(money.NAMES))
-    return Watch(tuple(money.NAMES), still=bool(dialogs.shown()))
+    return Watch((*money.NAMES, "WorkerRegistered"), still=bool(dialogs.shown()))
 
 
 def _accounts(context: Context, escrow: Escrow | None, worker: Worker | None) -> None:

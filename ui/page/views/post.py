@@ -14,21 +14,12 @@ from services.projections.queries import Escrow
 from ui.page import acting, live
 from ui.page.context import Context
 from ui.page.funds import in_units
-from ui.page.live import Watch
+from ui.page.live import OFFERS, Watch
 from ui.page.parts import dialogs, html
 from ui.page.posting import Draft, form
 
-#: What changes a quote: the asks that stand, who is there, the fee.
-KEYS: Final = (
-    "AskPlaced",
-    "AskWithdrawn",
-    "WorkerPaused",
-    "WorkerResumed",
-    "WorkerRetired",
-    "CapabilityMeasured",
-    "StakeDeposited",
-    "FeeSet",
-)
+#: What changes a quote: the asks that stand, who is there, what is at stake, the fee.
+KEYS: Final = (*OFFERS, "FeeSet")
 
 
 def draw(context: Context) -> Watch:
@@ -76,11 +67,9 @@ def _priced(context: Context, draft: Draft, own: Escrow) -> None:
         own=own,
         missing_msat=missing_msat,
     )
-    if not pricing.passes(quoted):
-        pass
-    elif missing_msat:
+    if pricing.passes(quoted) and missing_msat:
         _fund(context, own, missing_msat)
-    else:
+    elif pricing.passes(quoted):
         work = pricing.work(goods, draft.terms, quoted)
         st.button(
             f"Post for {context.money(quoted.due_msat)} …",

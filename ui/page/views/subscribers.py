@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import streamlit as st
@@ -21,6 +20,7 @@ from ui.page import process
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import html
+from ui.page.parts.subscribing import origin, server
 
 T = TypeVar("T")
 #: How long what was heard is shown to all viewers before it is asked for again, in seconds.
@@ -40,8 +40,8 @@ def draw(context: Context) -> Watch:
         unknown=name[:60],
         contract=contract(),
         heard=heard,
-        origin=_origin(),
-        server=_server(),
+        origin=origin(),
+        server=server(),
     )
     return Watch(still=heard is None)
 
@@ -57,8 +57,8 @@ def _event(context: Context, one: Entry) -> None:
         last=last[-1] if last else None,
         example=msgspec.json.format(body).decode(),
         document=msgspec.json.format(msgspec.json.encode(schema.one(one.stored))).decode(),
-        origin=_origin(),
-        server=_server(),
+        origin=origin(),
+        server=server(),
     )
 
 
@@ -96,19 +96,3 @@ async def _listen(settings: Settings, reader: Reader, now: datetime) -> Heard:
         of(ask_services(settings)), of(reader.positions()), of(consumers(settings))
     )
     return Heard(now, services, models, found, unheard)
-
-
-# ------------------------------------------------------------------------------------------------- addresses in lines
-def _origin() -> str:
-    """Where this page is reached, for lines that are typed elsewhere."""
-    found = urlsplit(st.context.url or "")
-    return f"{found.scheme}://{found.netloc}" if found.netloc else "http://127.0.0.1:8501"
-
-
-def _server() -> str:
-    """nats-server as the ``nats`` command line is told of it; nothing that was meant for this process alone."""
-    settings = process.market().settings
-    known = urlsplit((settings.nats_url if settings is not None else None) or "")
-    if not known.hostname or known.username:
-        return '"$(pasar status --json | jq -r .nats_url)"'
-    return f"{known.scheme}://{known.netloc}"

@@ -8,11 +8,11 @@ from domain.errors import UnknownWorker
 from services.client.sentences import of_worker
 from services.viewing import money, uptime, worklog
 from services.viewing.uptime import DAY, DAYS, HOUR, HOURS
-from ui.page import acting, process
+from ui.page import acting
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import html
-from ui.page.parts.subscribing import host
+from ui.page.parts.subscribing import origin, server
 from ui.page.views.workers import rate, standing
 
 #: Events of the worker that its latest tasks are told from, and how many of these are shown.
@@ -25,27 +25,27 @@ def draw(context: Context) -> Watch:
     """``?id=`` is its key or the beginning of it; one that is not known yet is watched for."""
     asked, view = st.query_params.get("id", "").strip().upper(), context.view
     try:
+        if not asked:
+            raise UnknownWorker(worker=asked)
         row = view.worker(asked)
     except UnknownWorker:
         html.show("worker_unknown.html", context, asked=asked)
         return Watch(("WorkerRegistered",))
-    now = (context.now if context.present else view.at) or context.now
     turns = uptime.of_all(view).get(row.worker, [])
     stake = money.of_worker(view, row, STAKE_LINES)
-    settings = process.market().settings
     html.show(
         "worker.html",
         context,
-        nats_url=settings.nats_url if settings is not None else "",
-        host=host(),
+        server=server(),
+        origin=origin(),
         row=row,
         name=acting.names().get(row.worker, ""),
         standing=standing(row),
         sentence=of_worker(row),
         rate=rate(row),
-        earned=worklog.earned(view, row.worker, now),
-        hours=uptime.dots(turns, now, HOUR, HOURS),
-        days=uptime.dots(turns, now, DAY, DAYS),
+        earned=worklog.earned(view, row.worker, context.at),
+        hours=uptime.dots(turns, context.at, HOUR, HOURS),
+        days=uptime.dots(turns, context.at, DAY, DAYS),
         stakes=money.of_stakes(row),
         stake=stake,
         rulings=worklog.rulings(view, [line.move for line in stake.lines]),

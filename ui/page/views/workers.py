@@ -39,7 +39,7 @@ _ORDERS: Final[dict[str, Callable[[Shown], Any]]] = {
     "rejected": lambda one: (-(one.rate or 0), -one.row.rejected),
     "speed": lambda one: -(one.row.flops_per_s or 0),
     "memory": lambda one: -(one.row.ask_memory_mb or one.row.memory_mb),
-    "price": lambda one: (not one.row.asking, one.row.ask_msat or 0, one.row.tflop_msat or 0),
+    "price": lambda one: (one.standing != "active", one.row.ask_msat or 0, one.row.tflop_msat or 0),
     "places": lambda one: -one.row.open,
     "earned": lambda one: -one.row.earned_msat,
     "stake": lambda one: -one.row.stake_msat,
@@ -63,8 +63,7 @@ def draw(context: Context) -> Watch:
 
 def shown(context: Context) -> list[Shown]:
     """Every worker with what is made of its row and of its own events."""
-    now = (context.now if context.present else context.view.at) or context.now
-    turns, names = uptime.of_all(context.view), acting.names()
+    now, turns, names = context.at, uptime.of_all(context.view), acting.names()
     return [
         Shown(
             row,

@@ -7,13 +7,13 @@ import streamlit as st
 from domain.errors import Refused
 from services import bootstrap
 from services.bus.wire import BusError
-from services.client.words import in_sat
 from services.config import Settings
 from services.ledger.root import SignedRoot
 from services.projections.queries import Job
 from services.receipt import form
+from services.receipt.checks import Check, check
 from services.receipt.make import make
-from services.viewing.checked import Check, checked
+from services.receipt.verify import Verified
 from ui.page import process
 from ui.page.context import Context
 from ui.page.parts import frame, html
@@ -50,17 +50,12 @@ def _shown(context: Context, settings: Settings, market: str, job: Job) -> None:
     )
     if st.button("Verify now", key="verify"):
         made = process.market().ask(_make(settings, market, job.job))
-        st.session_state[_KEPT] = job.job, made, checked(made, market=market)
-    kept: tuple[str, bytes, list[Check]] | None = st.session_state.get(_KEPT)
+        st.session_state[_KEPT] = job.job, made, check(made, market=market)
+    kept: tuple[str, bytes, tuple[Verified | None, list[Check]]] | None = st.session_state.get(_KEPT)
     file = f"{job.job}.receipt.json"
     if kept is not None and kept[0] == job.job:
-        _, made, checks = kept
-        broken = next((one for one in checks if one.passed is False), None)
-        if broken is None:
-            st.success(in_sat(f"The receipt holds: all {len(checks)} checks are passed."), icon=":material/verified:")
-        else:
-            st.error(f"The receipt does not hold: {broken.name}: {broken.says}.", icon=":material/error:")
-        html.show("job_receipt.html", context, checks=checks)
+        _, made, (verified, checks) = kept
+        html.show("receipt_checks.html", context, verified=verified, checks=checks, known=market)
         st.download_button(
             f"Download the receipt ({len(made):,} bytes)",
             made,

@@ -103,7 +103,8 @@ def _one(context: Context, settings: Settings, job: Job, settled: Mapping[int, S
     )
     one = settled.get(task)
     if one is None:
-        st.caption(f"Task {task} has no verified result.")
+        elsewhere = f" among the events that are read here: `pasar receipt save {job.job[:8]} --results` has all"
+        st.caption(f"Task {task} has no verified result{elsewhere if job.verified > len(settled) else ''}.")
         return
     if one.ref.size > UNASKED_BYTES and not st.toggle(f"Fetch {one.ref.size:,} bytes", key=f"fetch-{task}"):
         return

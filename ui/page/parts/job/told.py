@@ -7,10 +7,11 @@ from typing import Final
 import msgspec
 import streamlit as st
 
+from services.client.sentences import METHODS
 from services.client.words import count
 from services.projections.queries import Job
-from services.viewing import history, timeline
-from services.viewing.history import METHODS, Entry, Story
+from services.viewing import causes, history, timeline
+from services.viewing.history import Entry, Story
 from services.viewing.history import Task as TaskStory
 from services.viewing.timeline import Axis, took
 from ui.page.context import Context
@@ -66,8 +67,7 @@ def _story(context: Context, job: Job, entries: Sequence[Entry], story: Story) -
 
 
 def _timeline(context: Context, job: Job, entries: Sequence[Entry], story: Story) -> None:
-    now = context.now if context.present else (context.view.at or context.now)
-    end = entries[-1].at if job.state == "completed" and entries else now
+    end = entries[-1].at if job.state == "completed" and entries else context.at
     axis = Axis(job.posted_at, end)
     ranked = story.ranked()
     tasks = ranked[: _shown()]
@@ -96,7 +96,7 @@ def _log(context: Context, entries: Sequence[Entry]) -> None:
         "history_log.html",
         context,
         entries=found[start : start + EVENTS_SHOWN],
-        links=history.links(entries),
+        links=causes.links(entries),
         start=start,
         number=len(found),
         name="" if name == _ALL else name,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.events import Platform
 from domain.meter import Meter
@@ -32,8 +33,9 @@ class Waiting(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     fix: str
 
-    def sentence(self, now: datetime) -> str:
-        """How long it has waited and why, in one sentence."""
+    @property
+    def because(self) -> str:
+        """Why, without how long."""
         who = (
             f"{self.able} of {count(self.workers, 'worker')} would take its tasks"
             if self.workers
@@ -41,7 +43,11 @@ class Waiting(Struct, frozen=True, kw_only=True):
         )
         full = f", {self.busy} with no free place" if self.busy else ""
         why = "".join(f"; {one}" for one in self.reasons)
-        return f"Nothing has happened for {span(now - self.since)}: {who}{full}{why}."
+        return f"{who}{full}{why}"
+
+    def sentence(self, now: datetime) -> str:
+        """How long it has waited and why, in one sentence."""
+        return f"Nothing has happened for {span(now - self.since)}: {self.because}."
 
 
 def waits(job: Job, runs: Sequence[Run], *, since: datetime, now: datetime) -> bool:
@@ -72,9 +78,9 @@ def why(job: Job, meter: Meter | None, workers: Sequence[Worker], *, fee_ppm: in
         price_msat=job.price_msat,
     )
     taken = meter or Meter(0, 0, 0, 0, 0, 0)
-    offers = {one.worker: offer_of(one) for one in workers}
-    found = quote(taken, list(offers.values()), needs, fee_ppm=fee_ppm)
-    able = [one for one in workers if quote(taken, [offers[one.worker]], _alone(needs), fee_ppm=fee_ppm).eligible]
+    found = quote(taken, list(map(offer_of, workers)), needs, fee_ppm=fee_ppm)
+    alone = replace(needs, replicas=1)  # whether one worker takes it, however many it needs
+    able = [one for one in workers if quote(taken, [offer_of(one)], alone, fee_ppm=fee_ppm).eligible]
     busy = sum(one.open >= (one.slots or 0) for one in able)
     return Waiting(
         since=since,
@@ -86,23 +92,14 @@ def why(job: Job, meter: Meter | None, workers: Sequence[Worker], *, fee_ppm: in
     )
 
 
-def _alone(needs: Needs) -> Needs:
-    """The same work, were one worker enough."""
-    return Needs(
-        tasks=needs.tasks,
-        replicas=1,
-        platforms=needs.platforms,
-        memory_mb=needs.memory_mb,
-        stake_msat=needs.stake_msat,
-        price_msat=needs.price_msat,
-    )
-
-
 def _fix(job: Job, able: int, busy: int, reasons: Sequence[Reason]) -> str:
     if able >= job.replicas:
         if busy == able:
             return "Wait: its tasks are given out as soon as one of these workers has a free place."
-        return "Look with `pasar worker status` whether these workers run: they would be given its tasks at once."
+        return (
+            "Look with `pasar worker status` whether these workers run; one that could not run a task is not given it "
+            "again, so start a further one with `pasar worker run`."
+        )
     again = f"Cancel it with `pasar job cancel {job.job[:8]}` and post it again"
     for reason in reasons:
         match reason.hindrance:
