@@ -22,6 +22,7 @@ from services.stack.ready import announce_ready
 from services.stack.state import attach
 from services.viewing.pulse import Pulse
 from ui.page import acting, feed, process
+from ui.page.guard import Guard
 from ui.page.options import HOSTS, Options
 
 _CONNECTIONS_MAX: Final = 6
@@ -69,7 +70,7 @@ def make(options: Options) -> st.App:
             WebSocketRoute("/live", feed.live),
         ],
         # a page of another site cannot reach this one by a name that it had pointed here (DNS rebinding)
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(Guard)],
     )
 
 
