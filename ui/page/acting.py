@@ -6,8 +6,8 @@ connections do. Where others may reach the page nothing is signed here, unless i
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ClassVar, Final, Protocol, TypeVar
 
 from domain.blobs import address_of
@@ -45,6 +45,12 @@ class NoAnswer(Refused):
     )
 
 
+class OpenToOthers(Refused):
+    template: ClassVar[str] = (
+        "this page is open to others, so it spends nobody's money; use the command line on your own machine"
+    )
+
+
 class NothingCame(Refused):
     template: ClassVar[str] = "the market took the command before and no job came of it; nothing is reserved, try again"
 
@@ -79,15 +85,21 @@ def hindrance(context: Context) -> str:
         return "This is the market as it was; go back to now to act on it."
     if process.market().settings is None:
         return "This market was recorded; nothing can be done on it."
-    if not Options.from_environment(os.environ).spend:
-        return "This page is open to others, so it spends nobody's money; use the command line on your own machine."
+    if not spends():
+        why = str(OpenToOthers())
+        return f"{why[0].upper()}{why[1:]}."
     return ""
+
+
+def spends() -> bool:
+    """Whether keys of this machine sign for whoever looks."""
+    return Options.from_environment(os.environ).spend
 
 
 def names() -> Mapping[str, str]:
     """What parties are called on this machine, by key; told on a page of its own only."""
     settings = process.market().settings
-    if settings is None or not Options.from_environment(os.environ).spend:
+    if settings is None or not spends():
         return {}
     return parties.known(settings)
 
@@ -100,6 +112,34 @@ def client() -> Client:
     if _kept is None or _kept.market is not market:
         _kept = Acting(market)
     return _kept
+
+
+def cancel(job: str, name: str) -> None:
+    """Give out no more of a job that the party of this name posted."""
+    market = process.market()
+    assert market.settings is not None, "without a market that runs there is a hindrance"
+    market.ask(_cancel(market.settings, job, name))
+
+
+async def _cancel(settings: Settings, job: str, name: str) -> None:
+    async with _answering(), session(settings, name) as client:
+        await client.cancel(job)
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    """Around every command: whether there may be one, whatever was drawn, and what it means if no answer comes.
+
+    Raises:
+        OpenToOthers: There may be none.
+        NoAnswer: The market did not answer.
+    """
+    if not spends():
+        raise OpenToOthers
+    try:
+        yield
+    except (BusError, TimeoutError, OSError) as error:
+        raise NoAnswer(reason=str(error) or "no reply in time") from error
 
 
 def account(view: View, id_: str) -> Escrow:
@@ -186,16 +226,18 @@ class Acting:
         """Do it in the session; one that lost the market is left, so that the next try opens another.
 
         Raises:
+            OpenToOthers: Nothing may be done here.
             NoAnswer: The market did not answer.
         """
-        async with self._opening:
-            if self._session is None:
-                self._session = await self._stack.enter_async_context(session(self._settings, PARTY))
-        try:
-            return await work(self._session)
-        except (BusError, TimeoutError, OSError) as error:
-            await self.leave()
-            raise NoAnswer(reason=str(error) or "no reply in time") from error
+        async with _answering():
+            async with self._opening:
+                if self._session is None:
+                    self._session = await self._stack.enter_async_context(session(self._settings, PARTY))
+            try:
+                return await work(self._session)
+            except (BusError, TimeoutError, OSError):
+                await self.leave()
+                raise
 
 
 _kept: Acting | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -36,6 +37,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     """The process's one subscription and its connections to the database."""
     settings = attach(from_environment())
     logs.configure(settings, "page")
+    _log_as_everybody()
     clock = SystemClock()
     assert settings.database_url is not None, "a stack that is up has a database"
     async with await Reader.open(settings.database_url, connections_max=_CONNECTIONS_MAX) as reader:
@@ -54,6 +56,15 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             process.show(None)
+
+
+def _log_as_everybody() -> None:
+    """What the libraries say goes into the log, whose size is bounded: viewers can make them say much."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("streamlit", "uvicorn"):
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            logger.propagate = True
 
 
 def make(options: Options) -> st.App:
