@@ -4,7 +4,7 @@ PASAR_PAGE         0: no page
 PASAR_PAGE_HOST    address to listen on (default: 127.0.0.1)
 PASAR_PAGE_PORT    port (default: 8501, or any free one where that is taken; 0: any free one)
 PASAR_PAGE_HOSTS   further names by which browsers may reach it, with commas; * for any
-PASAR_PAGE_SPEND   1: who reaches the page may spend this machine's money (default: only on loopback, without such names)
+PASAR_PAGE_SPEND   1: who reaches the page may spend this machine's money (default: on loopback alone)
 """
 
 import errno
