@@ -126,6 +126,16 @@ def test_log_that_is_opened_is_shown_as_it_was_with_its_own_audit() -> None:
     assert "pasar audit --file FILE" in text(opened)
 
 
+def test_opened_logs_are_kept_only_as_long_as_all_of_them_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, opened = demo().log.page(0, 10_000), process.Archives()
+    files = [b"".join(archive.zipped([events[:count]])) for count in (300, 301, 302)]
+    monkeypatch.setattr(process, "ARCHIVES_BYTES_MAX", 2 * archive.read(files[2]).size)
+    first, *others = [opened.open(file) for file in files]
+    assert [opened.log(name).head() for name in others] == [301, 302]
+    with pytest.raises(process.NoSuchLog):
+        opened.log(first)
+
+
 def test_file_that_is_no_log_gets_a_sentence() -> None:
     at = look(demo(), "audit")
     at.file_uploader(key="log_file").set_value(("x", b"nonsense", "text/plain")).run()

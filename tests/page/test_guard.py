@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tests.page.recorded import demo, look
 from ui.page.app import PAGES
 from ui.page.context import VALUE_MAX
-from ui.page.guard import Guard
+from ui.page.guard import UPLOADS_BYTES_MAX, Guard, Uploads
 from ui.page.parts import html
 
 HOST = "127.0.0.1:8501"
@@ -58,6 +58,44 @@ async def test_page_may_not_be_framed_and_loads_nothing_from_elsewhere() -> None
     policy = dict((await sent("http", None))[0]["headers"])[b"content-security-policy"]
     assert b"frame-ancestors 'none'" in policy
     assert b"http" not in policy
+
+
+# ------------------------------------------------------------------------------------------------------------- uploads
+async def put(uploads: Uploads, length: str | None) -> int:
+    found: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("nothing has to be read")
+
+    async def send(message: Message) -> None:
+        found.append(message)
+
+    headers = [] if length is None else [(b"content-length", length.encode())]
+    await uploads({"type": "http", "method": "PUT", "path": "/", "headers": headers}, receive, send)
+    return int(found[0]["status"])
+
+
+async def test_files_of_all_viewers_together_are_bounded_while_they_come_and_when_they_are_here() -> None:
+    here, inside = 0, list[int]()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        inside.append(await put(uploads, str(UPLOADS_BYTES_MAX // 2 + 1)) if not inside else 0)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    uploads = Uploads(application, lambda: here)
+    assert await put(uploads, str(UPLOADS_BYTES_MAX // 2)) == 204
+    assert inside == [507]  # while the first one comes
+    assert await put(uploads, str(UPLOADS_BYTES_MAX)) == 204
+    here = 1
+    assert await put(uploads, str(UPLOADS_BYTES_MAX)) == 507
+
+
+@pytest.mark.parametrize("length", [None, "", "-1", "x", "9" * 30])
+async def test_file_of_unknown_length_is_refused(length: str | None) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("it is refused before")
+
+    assert await put(Uploads(application, lambda: 0), length) == 411
 
 
 # ----------------------------------------------------------------------------------------------------------- addresses

@@ -14,6 +14,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Route, WebSocketRoute
+from streamlit.runtime import get_instance
+from streamlit.runtime.stats import CacheStat
 
 from services import bootstrap, logs
 from services.config import from_environment
@@ -23,7 +25,7 @@ from services.stack.ready import announce_ready
 from services.stack.state import attach
 from services.viewing.pulse import Pulse
 from ui.page import acting, feed, process
-from ui.page.guard import Guard
+from ui.page.guard import Guard, Uploads
 from ui.page.options import HOSTS, Options
 
 _CONNECTIONS_MAX: Final = 6
@@ -67,6 +69,11 @@ def _log_as_everybody() -> None:
             logger.propagate = True
 
 
+def _uploaded() -> int:
+    files = get_instance().uploaded_file_mgr.get_stats()
+    return sum(one.byte_length for found in files.values() for one in found if isinstance(one, CacheStat))
+
+
 def make(options: Options) -> st.App:
     """The application, for whoever may reach it under these names."""
     hosts = [*HOSTS, *options.hosts] if "*" not in options.hosts else ["*"]
@@ -81,7 +88,11 @@ def make(options: Options) -> st.App:
             WebSocketRoute("/live", feed.live),
         ],
         # a page of another site cannot reach this one by a name that it had pointed here (DNS rebinding)
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(Guard)],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+            Middleware(Guard),
+            Middleware(Uploads, held=_uploaded),
+        ],
     )
 
 

@@ -4,6 +4,7 @@ Whoever may spend here is known by reaching the port alone, so a page of another
 machine, must not reach it with a viewer's own browser. Streamlit lets every port of this machine in.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,6 +30,8 @@ POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+#: What files that viewers sent may take of memory, all together, in bytes; each of them is bounded by Streamlit.
+UPLOADS_BYTES_MAX: Final = 1 << 30
 
 
 class Guard:
@@ -51,6 +54,38 @@ class Guard:
             await self._app(scope, receive, _told(send))
         else:
             await self._app(scope, receive, send)
+
+
+class Uploads:
+    """Refuses files beyond what all of them together may take. Streamlit keeps them until their session is over.
+
+    Args:
+        held: What those that have come take, in bytes.
+    """
+
+    def __init__(self, app: ASGIApp, held: Callable[[], int]) -> None:
+        self._app, self._held = app, held
+        self._coming = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _READS:
+            await self._app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if scope["method"] == "PUT" and not (length.isascii() and length.isdecimal() and len(length) < 16):
+            await PlainTextResponse("say how long the file is\n", 411)(scope, receive, send)
+            return
+        size = int(length or 0)
+        if self._held() + self._coming + size > UPLOADS_BYTES_MAX:
+            await PlainTextResponse("too many files are open here; try again in a few minutes\n", 507)(
+                scope, receive, send
+            )
+            return
+        self._coming += size
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._coming -= size
 
 
 def _own(headers: Headers) -> bool:
