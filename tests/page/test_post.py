@@ -174,8 +174,8 @@ async def test_page_open_to_others_sends_nothing_whatever_was_drawn(monkeypatch:
     monkeypatch.setenv("PASAR_PAGE_HOST", "0.0.0.0")
     market = process.Running(Settings(home=Path("/nowhere")), None, None, SystemClock())  # type: ignore[arg-type]
     process.show(market)
-    client = acting.Acting(market)
-    for command in (client.fund, client.refund, acting.cancel):
+    client = acting.client()
+    for command in (client.fund, client.refund, client.cancel):
         with pytest.raises(acting.OpenToOthers):
             await asyncio.to_thread(command, 1_000, "once")  # type: ignore[arg-type]
     assert acting.names() == {}

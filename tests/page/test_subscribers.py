@@ -37,7 +37,7 @@ def test_event_shows_its_schema_and_the_last_one_that_happened() -> None:
     assert "A published example" in early
 
 
-@pytest.mark.parametrize("name", ["Nonsense", "<b>", "x" * 10_000])
+@pytest.mark.parametrize("name", ["Nonsense", "<b>", "x" * 900])
 def test_event_that_there_is_not_gets_a_sentence(name: str) -> None:
     said = text(look(Recorded([]), "subscribers", {"event": name}))
     assert "There is no event" in said
