@@ -35,6 +35,10 @@ demo *arguments:
 ui *arguments:
     pasar ui {{ arguments }}
 
+# Pictures of every page in light, in dark and on a phone, or of some by name; writes docs/screenshots.
+screenshots *names:
+    python -m tests.browser.screenshots {{ names }}
+
 # The notebooks, run and rendered into build/notebooks; a market of their own is made for them.
 notebooks:
     python -m pytest -q tests/notebooks

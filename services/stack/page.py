@@ -71,6 +71,7 @@ class Options(Struct, frozen=True, kw_only=True):
             host=host,
             port=None if port is None else int(port),
             hosts=(*own, *named),
+            # behind a name of its own something may stand that lets others in, a tunnel or another server
             spend=_flag(environ, "PASAR_PAGE_SPEND", default=address.is_loopback and not named),
         )
 

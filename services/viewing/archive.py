@@ -168,11 +168,13 @@ class Archive:
 
     Attributes:
         sound: The last event up to which rows can be folded: the end, unless somebody tampered with it.
+        size: What its events take, in bytes.
     """
 
     def __init__(self, events: Sequence[Stored], *, sound: int | None = None) -> None:
         self._events = events
         self.sound = len(events) if sound is None else sound
+        self.size = sum(len(one.data) + len(one.meta) for one in events)
         self._index: dict[str, list[int]] | None = None
         self._tree: merkle.Tree | None = None
 

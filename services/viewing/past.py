@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -15,8 +16,9 @@ from services.viewing.view import Facts, NoSuchEvent, Totals
 
 T = TypeVar("T")
 PAGE_EVENTS: Final = 4_000
-#: Folded positions that are kept, to go on from.
+#: Folded positions that are kept, to go on from, and the rows in all of them together.
 FOLDS_MAX: Final = 6
+ROWS_MAX: Final = 500_000
 Progress = Callable[[int, int], None]
 
 
@@ -25,10 +27,17 @@ class NotYet(UnknownJob):
 
 
 class Folds:
-    """Rows of one log at positions; the next one begins at the nearest that is known before it."""
+    """Rows of one log at positions; the next one begins at the nearest that is known before it.
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    One is folded at a time, however many are asked for: all of them at once would take as long, and memory for each.
+
+    Args:
+        waiting: Held while somebody waits for another's fold.
+    """
+
+    def __init__(self, facts: Facts, waiting: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        self._facts, self._waiting = facts, waiting
+        self._one = threading.Lock()
         self._lock = threading.Lock()
         self._kept: dict[int, Rows] = {}
 
@@ -39,10 +48,23 @@ class Folds:
             progress: Called with events folded so far and those to fold.
         """
         upto = max(0, min(position, self._facts.head()))
+        found = self._found(upto)
+        if found is not None:
+            return found
+        with self._waiting():
+            self._one.acquire()
+        try:
+            return self._found(upto) or self._fold(upto, progress)
+        finally:
+            self._one.release()
+
+    def _found(self, upto: int) -> Rows | None:
+        with self._lock:
+            return self._kept.get(upto)
+
+    def _fold(self, upto: int, progress: Progress | None) -> Rows:
         with self._lock:
             known = max((one for one in self._kept if one <= upto), default=0)
-            if known == upto and upto:
-                return self._kept[upto]
             rows = self._kept[known].copy() if known else Rows()
         with undisturbed():
             while rows.position < upto:
@@ -51,9 +73,12 @@ class Folds:
                     progress(rows.position - known, upto - known)
         with self._lock:
             self._kept[upto] = rows
-            while len(self._kept) > FOLDS_MAX:
+            while len(self._kept) > FOLDS_MAX or (len(self._kept) > 1 and self._rows() > ROWS_MAX):
                 del self._kept[next(iter(self._kept))]
         return rows
+
+    def _rows(self) -> int:
+        return sum(rows.count for rows in self._kept.values())
 
 
 class Past:

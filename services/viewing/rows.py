@@ -30,6 +30,12 @@ class Rows:
         self._escrows: escrows.Rows = {}
         self._programs: programs.Rows = {}
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        few = len(self._jobs) + len(self._workers) + len(self._escrows) + len(self._programs)
+        return few + len(self._tasks.rows)
+
     def extend(self, page: Sequence[Stored]) -> None:
         """Fold the next events.
 

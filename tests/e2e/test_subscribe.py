@@ -35,7 +35,8 @@ LINES = [line for language, block in BLOCKS if language == "sh" for line in bloc
 PROGRAMS = [block for language, block in BLOCKS if language == "python"]
 
 
-pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="the document's lines are typed with jq")
+TYPED_WITH = ("jq", "curl")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, TYPED_WITH)), reason=f"the lines are typed with {TYPED_WITH}")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def market() -> Iterator[Pasar]:
     with tempfile.TemporaryDirectory(prefix="pasar-docs-") as folder:
         home = Path(folder)
         home.chmod(0o755)
-        pasar = Pasar(home)
+        pasar = Pasar(home, PASAR_PAGE="1", PASAR_PAGE_PORT="0")
         try:
             pasar.json("up", "--workers", "1")
             pasar.json("escrow", "fund", "100")
@@ -68,10 +69,10 @@ def market() -> Iterator[Pasar]:
 
 
 def shell(market: Pasar, line: str) -> "subprocess.Popen[str]":
-    """Type a line, in a terminal where NATS_URL is set as the document says."""
+    """Type a line, in a terminal where the variables are set as the document says."""
     path = f"{market.home / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PASAR_HOME": str(market.home), "PATH": path, "PYTHONPATH": str(DOCUMENT.parents[1])}
-    typed = line if line.startswith("export") else f"{EXPORT}\n{line}"
+    typed = line if line.startswith("export") else "\n".join((*EXPORTS, line))
     return subprocess.Popen(
         ("bash", "-c", typed),
         stdout=subprocess.PIPE,
@@ -89,7 +90,7 @@ def lines_with(beginning: str) -> list[str]:
     return found
 
 
-(EXPORT,) = lines_with("export ")
+EXPORTS = lines_with("export ")
 
 
 def first_line(market: Pasar, line: str) -> str:
@@ -109,9 +110,14 @@ def first_line(market: Pasar, line: str) -> str:
 
 def test_every_line_is_of_a_kind_that_is_tested() -> None:
     for line in LINES:
-        assert line.split()[0] in ("export", "pasar", "nats", "python"), line
+        assert line.split()[0] in ("export", "pasar", "nats", "curl", "python"), line
     assert len(PROGRAMS) == 1
     assert sum(bool(line) for line in PROGRAMS[0].splitlines()) < 15
+
+
+@pytest.mark.parametrize("line", lines_with("curl"))
+def test_curl_hears_events_with_their_positions(market: Pasar, line: str) -> None:
+    assert re.fullmatch(r"id: \d+\n", first_line(market, line))
 
 
 @pytest.mark.parametrize("line", lines_with("pasar events"))

@@ -126,18 +126,14 @@ def test_log_that_is_opened_is_shown_as_it_was_with_its_own_audit() -> None:
     assert "pasar audit --file FILE" in text(opened)
 
 
-def test_opened_logs_that_nobody_looked_at_lately_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [b"".join(archive.zipped([demo().log.page(0, number)])) for number in (30, 40, 50)]
-    monkeypatch.setattr(process, "ARCHIVED_MAX", 100)
-    opened = process.Archives()
-    first, second = opened.open(files[0]), opened.open(files[1])
-    assert opened.log(first).head() == 30
-    third = opened.open(files[2])
+def test_opened_logs_are_kept_only_as_long_as_all_of_them_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, opened = demo().log.page(0, 10_000), process.Archives()
+    files = [b"".join(archive.zipped([events[:count]])) for count in (300, 301, 302)]
+    monkeypatch.setattr(process, "ARCHIVES_BYTES_MAX", 2 * archive.read(files[2]).size)
+    first, *others = [opened.open(file) for file in files]
+    assert [opened.log(name).head() for name in others] == [301, 302]
     with pytest.raises(process.NoSuchLog):
-        opened.log(second)
-    assert [opened.log(one).head() for one in (first, third)] == [30, 50]
-    monkeypatch.setattr(process, "ARCHIVED_MAX", 10)
-    assert opened.log(opened.open(files[1])).head() == 40
+        opened.log(first)
 
 
 def test_log_that_cannot_be_followed_to_its_end_says_so_on_every_page() -> None:

@@ -1,12 +1,13 @@
 """Posting, on a market that was recorded: prices are its own, and what would be sent is kept."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from domain.errors import Refused
+from domain.errors import Refused, Unavailable
 from domain.ids import escrow_id
 from services.bus.inspection import Finding
 from services.client import pricing
@@ -14,9 +15,13 @@ from services.client.bill import Quote
 from services.client.goods import Goods
 from services.client.session import Work
 from services.client.terms import Terms
+from services.config import Settings
+from services.ports import SystemClock
+from services.projections.queries import NotShownYet, ReadModelStopped
+from services.stack.page import Options
 from services.viewing.view import View
 from tests.page.recorded import Recorded, demo, look, text
-from ui.page import acting
+from ui.page import acting, process
 
 
 class Asked:
@@ -118,7 +123,18 @@ def test_escrow_that_is_too_small_offers_to_fund_what_is_missing_once(till: Till
     assert first[0] == 1_117_000
 
 
-def test_job_is_posted_after_the_dialog_under_one_name_and_then_shown(till: Till) -> None:
+@pytest.mark.parametrize(
+    "lost_answer",
+    [
+        acting.NoAnswer(reason="no reply in time"),
+        process.NoAnswer(seconds=30),
+        NotShownYet(position=7, wanted="event 9"),
+        ReadModelStopped(name="jobs", position=7),
+        Unavailable(reason="the database does not answer"),
+    ],
+    ids=lambda refused: type(refused).__name__,
+)
+def test_job_is_posted_after_the_dialog_under_one_name_and_then_shown(till: Till, lost_answer: Refused) -> None:
     at = form(till)
     at.button(key="post").click().run()
     assert not till.posted
@@ -126,9 +142,9 @@ def test_job_is_posted_after_the_dialog_under_one_name_and_then_shown(till: Till
     assert "reserved now" in said
     assert "costs nothing" in said
     assert 'party "client" of this machine' in said
-    till.refusal = acting.NoAnswer(reason="no reply in time")
+    till.refusal = lost_answer
     at.button(key="post_now").click().run()
-    assert "the market does not answer" in at.error[0].value
+    assert at.error[0].value == str(lost_answer)
     till.refusal = None
     at.button(key="post_now").click().run()
     (lost, again) = till.posted
@@ -152,6 +168,33 @@ def test_amount_that_is_none_is_explained_beside_it(till: Till) -> None:
     at = form(till)
     at.text_input(key="post_budget").input("a lot").run()
     assert "'a lot' is no amount of money" in at.warning[0].value
+
+
+async def test_page_open_to_others_sends_nothing_whatever_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASAR_PAGE_HOST", "0.0.0.0")
+    market = process.Running(Settings(home=Path("/nowhere")), None, None, SystemClock())  # type: ignore[arg-type]
+    process.show(market)
+    client = acting.Acting(market)
+    for command in (client.fund, client.refund, acting.cancel):
+        with pytest.raises(acting.OpenToOthers):
+            await asyncio.to_thread(command, 1_000, "once")  # type: ignore[arg-type]
+    assert acting.names() == {}
+
+
+@pytest.mark.parametrize(
+    ("environ", "spends"),
+    [
+        ({}, True),
+        ({"PASAR_PAGE_HOST": "0.0.0.0"}, False),
+        ({"PASAR_PAGE_HOSTS": "pasar.example.org"}, False),  # whoever is let in by what stands behind that name
+        ({"PASAR_PAGE_HOSTS": "*"}, False),
+        ({"PASAR_PAGE_HOST": "0.0.0.0", "PASAR_PAGE_SPEND": "1"}, True),
+    ],
+)
+def test_page_that_others_may_reach_spends_only_where_its_owner_says_so(environ: dict[str, str], spends: bool) -> None:
+    options = Options.from_environment(environ)
+    assert options.spend == spends
+    assert Options.from_environment(options.environment) == options
 
 
 @pytest.mark.parametrize("query", [{"upto": "300"}, {}])

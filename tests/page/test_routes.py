@@ -139,6 +139,13 @@ async def test_number_that_is_none_gets_a_sentence(growing: Growing, bad: str) -
     assert len(bytes(answer.body)) < 300
 
 
+@pytest.mark.parametrize("about", ["%00", "a%0Ab", "%D9%A3", "x" * 200])
+async def test_key_that_is_none_gets_a_sentence(growing: Growing, about: str) -> None:
+    answer = await ask(feed.events, f"after=0&upto=5&about={about}")
+    assert answer.status_code == 400
+    assert b"give a job, a party, an escrow" in await body(answer)
+
+
 # ------------------------------------------------------------------------------------------------- /log, /asyncapi.json
 async def test_log_is_sent_as_a_file_that_can_be_opened(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "FILE_EVENTS", 16)

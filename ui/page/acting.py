@@ -8,8 +8,8 @@ database's connections do. Where others may reach the page nothing is signed her
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ClassVar, Final, Protocol, TypeVar
 
 from domain.blobs import address_of
@@ -44,6 +44,12 @@ class NoAnswer(Refused):
     template: ClassVar[str] = (
         "the market does not answer ({reason}); whether it was done is not known: press the button again, it is done "
         "once at most, or see `pasar status`"
+    )
+
+
+class OpenToOthers(Refused):
+    template: ClassVar[str] = (
+        "this page is open to others, so it spends nobody's money; use the command line on your own machine"
     )
 
 
@@ -85,15 +91,21 @@ def hindrance(context: Context) -> str:
         return "This is the market as it was; go back to now to act on it."
     if process.market().settings is None:
         return "This market was recorded; nothing can be done on it."
-    if not Options.from_environment(os.environ).spend:
-        return "This page is open to others, so it spends nobody's money; use the command line on your own machine."
+    if not spends():
+        why = str(OpenToOthers())
+        return f"{why[0].upper()}{why[1:]}."
     return ""
+
+
+def spends() -> bool:
+    """Whether keys of this machine sign for whoever looks."""
+    return Options.from_environment(os.environ).spend
 
 
 def names() -> Mapping[str, str]:
     """What parties are called on this machine, by key; told on a page of its own only."""
     settings = process.market().settings
-    if settings is None or not Options.from_environment(os.environ).spend:
+    if settings is None or not spends():
         return {}
     return parties.known(settings)
 
@@ -107,6 +119,22 @@ def client(name: str = PARTY) -> Client:
         if found is None or found.market is not market:
             found = _kept[name] = Acting(market, name)
         return found
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    """Around every command: whether there may be one, whatever was drawn, and what it means if no answer comes.
+
+    Raises:
+        OpenToOthers: There may be none.
+        NoAnswer: The market did not answer.
+    """
+    if not spends():
+        raise OpenToOthers
+    try:
+        yield
+    except (BusError, TimeoutError, OSError) as error:
+        raise NoAnswer(reason=str(error) or "no reply in time") from error
 
 
 def account(view: View, id_: str) -> Escrow:
@@ -196,17 +224,18 @@ class Acting:
         """Do it in the session; one that lost the market is left, so that the next try opens another.
 
         Raises:
+            OpenToOthers: Nothing may be done here.
             NoAnswer: The market did not answer.
         """
-        try:
+        async with _answering():
             async with self._opening:
                 if self._session is None:
                     self._session = await self._stack.enter_async_context(session(self._settings, self._name))
-                acting = self._session
-            return await work(acting)
-        except (BusError, TimeoutError, OSError) as error:
-            await self.leave()
-            raise NoAnswer(reason=str(error) or "no reply in time") from error
+            try:
+                return await work(self._session)
+            except (BusError, TimeoutError, OSError):
+                await self.leave()
+                raise
 
 
 _lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Route, WebSocketRoute
+from streamlit.runtime import get_instance
+from streamlit.runtime.stats import CacheStat
 
 from services import bootstrap, logs
 from services.config import from_environment
@@ -23,6 +26,7 @@ from services.stack.ready import announce_ready
 from services.stack.state import attach
 from services.viewing.pulse import Pulse
 from ui.page import acting, feed, process
+from ui.page.guard import Guard, Uploads
 
 _CONNECTIONS_MAX: Final = 6
 #: How long a script may hold the interpreter while the feed waits for it, in seconds.
@@ -35,6 +39,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     """The process's one subscription and its connections to the database."""
     settings = attach(from_environment())
     logs.configure(settings, "page")
+    _log_as_everybody()
     clock = SystemClock()
     assert settings.database_url is not None, "a stack that is up has a database"
     async with await Reader.open(settings.database_url, connections_max=_CONNECTIONS_MAX) as reader:
@@ -55,6 +60,20 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
             process.show(None)
 
 
+def _log_as_everybody() -> None:
+    """What the libraries say goes into the log, whose size is bounded: viewers can make them say much."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("streamlit", "uvicorn"):
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            logger.propagate = True
+
+
+def _uploaded() -> int:
+    files = get_instance().uploaded_file_mgr.get_stats()
+    return sum(one.byte_length for found in files.values() for one in found if isinstance(one, CacheStat))
+
+
 def make(options: Options) -> st.App:
     """The application, for whoever may reach it under these names."""
     hosts = [*HOSTS, *options.hosts] if "*" not in options.hosts else ["*"]
@@ -69,7 +88,11 @@ def make(options: Options) -> st.App:
             WebSocketRoute("/live", feed.live),
         ],
         # a page of another site cannot reach this one by a name that it had pointed here (DNS rebinding)
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+            Middleware(Guard),
+            Middleware(Uploads, held=_uploaded),
+        ],
     )
 
 

@@ -17,11 +17,17 @@ from ui.page import process
 Unit = Literal["sat", "btc"]
 #: What every link keeps: the position and the log that are looked at, and the unit.
 KEPT: Final = ("upto", "log", "unit")
+#: Characters of a value in an address; ids, keys and what people search for are far shorter.
+VALUE_MAX: Final = 1_000
 _SAT_PER_BTC: Final = 100_000_000
 
 
 class BadAddress(Refused):
     template: ClassVar[str] = "{name}={value} in the address is no position of an event; take it out, or give a number"
+
+
+class NoName(Refused):
+    template: ClassVar[str] = "what the address gives for {name} is no name of anything here; take it out"
 
 
 class Context(NamedTuple):
@@ -75,9 +81,13 @@ def read(progress: Progress | None = None) -> Context:
 
     Raises:
         BadAddress: It names no position.
+        NoName: It has what neither the database nor a number can hold.
         NoSuchLog: It names a file that is not open.
     """
     query, plain = st.query_params, now()
+    for name, value in query.items():
+        if len(value) > VALUE_MAX or "\0" in value:
+            raise NoName(name=name[:20])
     log, upto = query.get("log", ""), query.get("upto")
     if upto is not None and not (upto.isdecimal() and len(upto) < 19):
         raise BadAddress(name="upto", value=upto)

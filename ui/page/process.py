@@ -24,8 +24,8 @@ T = TypeVar("T")
 PATIENCE_S: Final = 30.0
 #: Downloaded logs that are looked at here at the same time.
 ARCHIVES_MAX: Final = 8
-#: Events that these may have together; about a kilobyte of memory each.
-ARCHIVED_MAX: Final = 2_000_000
+#: What all of them may take, in bytes; the last one is kept however large it is.
+ARCHIVES_BYTES_MAX: Final = 256 << 20
 
 
 class NoAnswer(Refused):
@@ -62,7 +62,7 @@ class Running:
         self.reader, self.pulse, self.clock = reader, pulse, clock
         self._loop = asyncio.get_running_loop()
         self._answers = Answers()
-        self._folds = Folds(LogFacts(reader, self.ask))
+        self._folds = Folds(LogFacts(reader, self.ask), turns.waiting)
 
     def view(self, upto: int | None, progress: Progress | None = None) -> View:
         beat = self.pulse.beat()
@@ -99,11 +99,14 @@ class Archives:
         name = address_of(file).removeprefix("sha256:")[:16]
         archive = read(file)
         with self._lock:
-            self._kept[name] = archive, Folds(archive)
-            self._kept.move_to_end(name)
-            while len(self._kept) > ARCHIVES_MAX or (len(self._kept) > 1 and self._events() > ARCHIVED_MAX):
+            self._kept.pop(name, None)
+            self._kept[name] = archive, Folds(archive, turns.waiting)
+            while len(self._kept) > ARCHIVES_MAX or (len(self._kept) > 1 and self._bytes() > ARCHIVES_BYTES_MAX):
                 self._kept.popitem(last=False)
         return name
+
+    def _bytes(self) -> int:
+        return sum(archive.size for archive, _ in self._kept.values())
 
     def view(self, name: str, upto: int | None, progress: Progress | None = None) -> View:
         """The log as of an event, or as far as it can be followed.
@@ -129,9 +132,6 @@ class Archives:
                 raise NoSuchLog(log=name)
             self._kept.move_to_end(name)
             return found
-
-    def _events(self) -> int:
-        return sum(archive.head() for archive, _ in self._kept.values())
 
 
 archives = Archives()

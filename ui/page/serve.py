@@ -3,6 +3,8 @@
 import os
 import socket
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from domain.errors import Refused
 from services.stack.page import FD, Options, listen, url
@@ -18,6 +20,10 @@ def main() -> int:
         return 1
     if not inherited:
         print(f"the market's page is {url(options, listening.fileno())}", flush=True)
+    with suppress(
+        OSError
+    ):  # where memory ends, the page goes before the market: it keeps nothing that is not elsewhere
+        Path("/proc/self/oom_score_adj").write_text("900")
     serve(listening)
     return 0
 

@@ -69,7 +69,8 @@ def go(address: str) -> None:
 
 
 def _follow() -> None:
-    go(st.session_state[KEY]["go"])
+    sent = st.session_state.get(KEY)  # what a browser sends may lack it
+    go(str(sent["go"] or "") if sent is not None else "")
 
 
 def _nothing() -> None: ...

@@ -1,6 +1,6 @@
 // What moves by itself on a page. One socket a tab, whichever parts of it are mounted; see ui/page/feed.py for what it says.
 
-const RETRY_MS = 1000;
+const RETRY_MS = 1000, ANSWER_MS = 8000;
 const mounted = new Set();
 let socket = null, last = null, heard = 0, opened = false;
 
@@ -39,7 +39,7 @@ function retell(root) {
 class Strip {
   constructor(root) {
     this.root = root;
-    this.asked = 0;
+    this.asked = this.askedAt = 0;
     this.waiting = null;
     this.line = document.createElement("div");
     this.line.className = "strip";
@@ -66,14 +66,16 @@ class Strip {
   }
   hear(message) {
     this.tick();
-    const stale = this.data.live && !this.data.still && message.moved && message.moved > Math.max(this.data.drawn, this.asked);
+    const lost = performance.now() - this.askedAt > ANSWER_MS;  // a request to draw that came to nothing is made again
+    const known = lost ? this.data.drawn : Math.max(this.data.drawn, this.asked);
+    const stale = this.data.live && !this.data.still && message.moved && message.moved > known;
     if (!stale || this.waiting) return;
     const spread = Math.random() * (1000 * message.pace_s - 500);  // many pages are not drawn in the same moment
     const wait = Math.max(0, spread, 1000 * message.pace_s - (performance.now() - this.drawnAt));
     this.waiting = setTimeout(() => {
       this.waiting = null;
       if (document.hidden || !last || !last.moved) return;
-      this.asked = last.moved;
+      [this.asked, this.askedAt] = [last.moved, performance.now()];
       this.trigger("moved", last.moved);
     }, wait);
   }

@@ -9,9 +9,10 @@ from typing import Any, Final
 import streamlit as st
 
 from domain.errors import Refused
+from services.bus.client import RefusedByMarket
 from services.bus.commands import new_nonce
 from services.client.words import in_sat
-from ui.page.acting import NoAnswer
+from ui.page.acting import NothingCame
 
 _OPEN: Final = "dialog"
 _ONCE: Final = "dialog once"
@@ -54,7 +55,7 @@ def do(work: Callable[[str], None]) -> bool:
     try:
         work(st.session_state[_ONCE])
     except Refused as refused:
-        if not isinstance(refused, NoAnswer):  # a refused command has used up its name; one that was lost may be done
+        if isinstance(refused, RefusedByMarket | NothingCame):  # used up its name; after all else it may yet be done
             st.session_state[_ONCE] = new_nonce()
         st.error(in_sat(str(refused)), icon=":material/error:")
         return False

@@ -63,7 +63,7 @@ def position(context: Context) -> None:
 
 def refused(error: Refused | Corrupt) -> None:
     """What cannot be shown, and what to do."""
-    st.error(in_sat(str(error)), icon=":material/error:")
+    st.error(html.plain(in_sat(str(error))), icon=":material/error:")
 
 
 def folding(doing: str = "folding the log") -> Progress:

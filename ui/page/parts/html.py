@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,13 @@ from ui.page.context import Context
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 STYLE: Final = Path(__file__).parent / "style.css"
+
+#: Of what is said of an error, in characters.
+SENTENCE_MAX: Final = 600
+_CODE: Final = re.compile("(`[^`]+`)")
+#: What Streamlit's Markdown takes for more than text; and where it would make a link of an address.
+_MARKS: Final = re.compile(r"[][\\`*_{}()<>#!|~$&]|:(?=[A-Za-z])")
+_LINKS: Final = re.compile(r"https?:(?=//)|www(?=\.)", re.IGNORECASE)
 
 
 def show(template: str, context: Context, **facts: Any) -> None:
@@ -96,6 +104,17 @@ def utc(moment: datetime) -> str:
 def coded(sentence: str) -> Markup:
     """A sentence for people, in which a command between backticks is set as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
+
+
+def plain(sentence: str) -> str:
+    """A sentence as Markdown that says just that, whatever an address or a file put into it; commands stay code."""
+    shown = " ".join(sentence[: SENTENCE_MAX + 1].split())
+    shown = shown if len(shown) <= SENTENCE_MAX else f"{shown[:SENTENCE_MAX]}…"
+    parts = _CODE.split(shown)  # text and code in turns
+    return "".join(
+        part if code else _MARKS.sub(r"\\\g<0>", _LINKS.sub("\\g<0>\u2060", part))
+        for part, code in zip(parts, cycle((False, True)), strict=False)
+    )
 
 
 def _iso(moment: datetime) -> str:

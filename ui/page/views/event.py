@@ -32,8 +32,8 @@ class WhichEvent(Refused):
 
 def draw(context: Context) -> Watch:
     asked, view = st.query_params.get("position", "").strip().lstrip("#").replace(",", ""), context.view
-    if not asked.isdecimal() or not 0 < int(asked) < 2**53:
-        raise WhichEvent(position=asked)
+    if not (asked.isdecimal() and len(asked) < 16 and int(asked)):
+        raise WhichEvent(position=asked[:20])
     number = int(asked)
     try:
         one = history.entry(view.event(number))

@@ -37,10 +37,11 @@ def draw(context: Context) -> Watch:
     story = history.story(entries)
     waits = _head(context, job)
     confirms = acts.draw(context, job)
+    if job.verified:
+        result.draw(context, job, story)
     html.show("job_money.html", context, job=job, money_flow=flow.flow(job, entries), bill=flow.bill(job))
     told.draw(context, job, entries, story)
     told.evidence(context, job, story)
-    result.draw(context, job, story)
     receipt.draw(context, job)
     _subscribe(context, job)
     return Watch((job.job, *OFFERS) if waits else (job.job,), still=confirms)
