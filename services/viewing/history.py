@@ -96,7 +96,9 @@ class Run(Struct):
         return next((one.event.commitment for one in self.entries if isinstance(one.event, e.ResultCommitted)), "")
 
 
-_STATES: Final[Mapping[type, str]] = {
+#: By the latest event of a run.
+STATES: Final[Mapping[type, str]] = {
+    e.TaskAssigned: "assigned",
     e.ResultCommitted: "committed",
     e.ResultSubmitted: "submitted",
     e.ResultVerified: "verified",
@@ -222,7 +224,7 @@ def _tell(task: Task, one: Entry) -> None:
     for run in reversed(task.runs):
         if run.worker == worker and replica in (None, run.replica):
             run.entries.append(one)
-            run.state = _STATES.get(type(event), run.state)
+            run.state = STATES.get(type(event), run.state)
             break
     else:
         return

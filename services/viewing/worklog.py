@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from domain import events as e
 from services.ledger.codec import decode_stored
 from services.ports import Stored
+from services.viewing.history import STATES
 from services.viewing.money import Move
 from services.viewing.view import View
 
@@ -15,16 +16,6 @@ PAGE: Final = 1_000
 EVENTS_MAX: Final = 20_000
 #: Events of a job among which the ruling behind a slash is looked for.
 RULING_WITHIN: Final = 50
-_STATES: Final[dict[type, str]] = {
-    e.TaskAssigned: "assigned",
-    e.AssignmentExpired: "expired",
-    e.AssignmentReturned: "returned",
-    e.AssignmentFailed: "failed",
-    e.ResultCommitted: "committed",
-    e.ResultSubmitted: "submitted",
-    e.ResultVerified: "verified",
-    e.ResultRejected: "rejected",
-}
 
 
 class Handled(NamedTuple):
@@ -59,7 +50,7 @@ def lately(events: Iterable[Stored], limit: int) -> list[Handled]:
     found: dict[tuple[str, int, int], Handled] = {}
     for stored in events:
         event = decode_stored(stored)
-        state, before = _STATES.get(type(event)), None
+        state = STATES.get(type(event))
         if state is None and not isinstance(event, e.EscrowReleased):
             continue
         at = (event.job, event.task, event.replica)  # type: ignore[union-attr]  # all of these have them

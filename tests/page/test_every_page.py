@@ -50,6 +50,8 @@ def test_page_is_drawn_at_any_position_of_the_market_and_of_a_file(page: str, lo
     for light in ({"upto": "0"}, {"upto": "300"}, {"upto": "99999999"}, {"log": log}, {"log": log, "upto": "12"}):
         at = look(demo(), page, {**about(page), **light, "unit": "btc"})
         assert "as of event" in text(at)
+        kept = "".join(f"{name}={light[name]}&amp;" for name in ("upto", "log") if name in light)
+        assert f'href="/jobs?{kept}unit=btc"' in text(at)
         for link in re.findall(r'href="(/[^"]*)" data-page', text(at)):
             leaves = "back to the market" in text(at).split(f'href="{link}"', 1)[1][:60]
             assert "log" not in light or leaves or f"log={log}" in link, link

@@ -150,7 +150,7 @@ def account(view: View, id_: str) -> Escrow:
 
 async def close() -> None:
     """Leave the market, when the process ends."""
-    for one in _kept.values():
+    for one in list(_kept.values()):
         await one.leave()
 
 
