@@ -42,8 +42,12 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     _log_as_everybody()
     clock = SystemClock()
     assert settings.database_url is not None, "a stack that is up has a database"
-    async with await Reader.open(settings.database_url, connections_max=_CONNECTIONS_MAX) as reader:
-        pulse = Pulse(bootstrap.wires(settings, "reader", "page"), reader, clock)
+    async with (
+        await Reader.open(settings.database_url, connections_max=_CONNECTIONS_MAX) as reader,
+        # the feed's own: it moves however long the others search
+        await Reader.open(settings.database_url, connections_max=1) as feeding,
+    ):
+        pulse = Pulse(bootstrap.wires(settings, "reader", "page"), feeding, clock)
         await pulse.start()
         process.show(process.Running(settings, reader, pulse, clock))
         following = asyncio.get_running_loop().create_task(pulse.run())

@@ -24,6 +24,8 @@ _SHELF_BYTES: Final = 256 << 20
 #: Who fetches: a party of this machine without any right but to read.
 PARTY: Final = "page"
 _AT_ONCE: Final = 16
+#: For how many viewers content is fetched at the same time; others wait, within the same time.
+_VIEWERS: Final = asyncio.Semaphore(4)
 
 
 class TooMuch(Refused):
@@ -62,7 +64,7 @@ async def fetch(settings: Settings, refs: Mapping[int, BlobRef]) -> dict[int, by
     if size > BYTES_MAX:
         raise TooMuch(bytes=size, bytes_max=BYTES_MAX)
     try:
-        async with asyncio.timeout(TIMEOUT_S), await connect(settings, "party", name=PARTY) as client:
+        async with asyncio.timeout(TIMEOUT_S), _VIEWERS, await connect(settings, "party", name=PARTY) as client:
             opener = PlainOpener(BucketBlobs(client, _shelf(settings.home / "clients" / PARTY / "blobs")))
             turn = asyncio.Semaphore(_AT_ONCE)
 

@@ -19,6 +19,8 @@ Unit = Literal["sat", "btc"]
 KEPT: Final = ("upto", "log", "unit")
 #: Characters of a value in an address; ids, keys and what people search for are far shorter.
 VALUE_MAX: Final = 1_000
+#: What people type, which its pages look at themselves.
+_TYPED: Final = ("q", "event")
 _SAT_PER_BTC: Final = 100_000_000
 
 
@@ -86,7 +88,7 @@ def read(progress: Progress | None = None) -> Context:
     """
     query, plain = st.query_params, now()
     for name, value in query.items():
-        if len(value) > VALUE_MAX or "\0" in value:
+        if name not in _TYPED and (len(value) > VALUE_MAX or "\0" in value):
             raise NoName(name=name[:20])
     log, upto = query.get("log", ""), query.get("upto")
     if upto is not None and not (upto.isdecimal() and len(upto) < 19):
