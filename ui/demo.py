@@ -71,6 +71,7 @@ class Report(Struct, frozen=True):
     audit: dict[str, object]
     seconds: float
     home: str
+    page_url: str
 
     @property
     def good(self) -> bool:
@@ -168,6 +169,7 @@ async def trade(
         audit={"ok": verdict.ok, "checked": verdict.checked},
         seconds=round(time.monotonic() - began, 1),
         home=str(settings.home),
+        page_url=stack.page_url if (stack := state.read(settings)) is not None else "",
     )
 
 

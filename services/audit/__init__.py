@@ -43,6 +43,10 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
 
 
+_LOG: Final = "Positions and numbers in streams have no gap, and every event decodes and fits the market's rules."
+_MERKLE: Final = "The Merkle root recomputes from the stored bytes, and every root that is known is one of this log's."
+
+
 class Violation(Struct, frozen=True):
     """Attributes:
     position: Of the event at fault; that of the last one where only the end shows it.
@@ -54,9 +58,14 @@ class Violation(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """How one invariant fared; after its first violation it is checked no further."""
+    """How one invariant fared; after its first violation it is checked no further.
+
+    Attributes:
+        means: What holds if it does, as a sentence.
+    """
 
     name: str
+    means: str
     ok: bool = True
     checked: int = 0
     first_violation: Violation | None = None
@@ -160,7 +169,7 @@ class _Auditor:
 
     def __init__(self, roots: Mapping[int, bytes], signed: Sequence[SignedRoot], last: int) -> None:
         self.world, self.tree, self.position = World(""), merkle.CompactRange(), 0
-        self.placed, self.rooted = Outcome("log"), Outcome("merkle")
+        self.placed, self.rooted = Outcome("log", _LOG), Outcome("merkle", _MERKLE)
         self._versions: dict[bytes, int] = {}
         self._folds = True
         self._signed = signed
@@ -169,7 +178,7 @@ class _Auditor:
         for size, root in claimed + [(one.size, bytes.fromhex(one.root)) for one in signed]:
             self._roots.setdefault(size, set()).add(root)
         invariants = [invariant() for invariant in INVARIANTS]
-        self._invariants = [(invariant, Outcome(invariant.name)) for invariant in invariants]
+        self._invariants = [(invariant, Outcome(invariant.name, _means(invariant))) for invariant in invariants]
         self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
         for invariant, outcome in self._invariants:
             for kind, look in invariant.checks().items():
@@ -255,7 +264,7 @@ async def _audit_read_models(log: History, database_url: str) -> Outcome:
     from services.projections.compare import check
     from services.projections.generations import PROJECTIONS
 
-    outcome = Outcome("read_models")
+    outcome = Outcome("read_models", "Every read model is what a fresh fold of the log gives.")
     try:
         compared = await check(log, database_url, PROJECTIONS)
     except Corrupt as error:
@@ -267,6 +276,11 @@ async def _audit_read_models(log: History, database_url: str) -> Outcome:
         what = f"{wrong.name} differs from a fresh fold: has {wrong.extra[:1]}, should have {wrong.missing[:1]}"
         outcome.broken(wrong.position, wrong.name, what)
     return outcome
+
+
+def _means(invariant: Invariant) -> str:
+    """The first paragraph of what its class says of itself."""
+    return " ".join((invariant.__doc__ or "").partition("\n\n")[0].split())
 
 
 def _said(error: Exception) -> str:

@@ -31,7 +31,7 @@ _BACKLOG: Final = 128
 
 
 class PortTaken(Refused):
-    template: ClassVar[str] = "port {port} of {host} is taken; choose another with --page-port or PASAR_PAGE_PORT"
+    template: ClassVar[str] = "port {port} of {host} is taken; choose another in PASAR_PAGE_PORT; 0 is any free one"
 
 
 class NoAddress(Refused):

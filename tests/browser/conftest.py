@@ -9,13 +9,13 @@ from tests.browser.browser import browser
 from tests.e2e.pasar import Pasar
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pasar]:
     """A market with two workers and its page, as ``pasar up`` starts it."""
     home = tmp_path_factory.mktemp("market")
@@ -28,7 +28,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pasar]:
         pasar.text("down")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(market: Pasar) -> str:
     """Where the page is."""
     return str(market.json("status")["page_url"])

@@ -9,7 +9,7 @@ import typer
 from domain.errors import Refused
 from ui.commands.log import read_root
 from ui.commands.running import attached, progress_bar
-from ui.format import AsJson, columns, print_json
+from ui.format import AsJson, columns, count, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +64,8 @@ def audit(
         print_json(verdict)
     else:
         _show(verdict)
+        if upto is not None and upto > verdict.checked:
+            say(f"the log ends at event {verdict.checked:,}; there is no event {upto:,} yet")
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -100,4 +102,5 @@ def _show(verdict: "Verdict") -> None:
         if found.first_violation is not None:
             at = found.first_violation
             print(f"{found.name}: event {at.position} {at.event}: {at.what}")
-    print(f"{verdict.checked} events, root {verdict.root}")
+    held = "every invariant holds on" if verdict.ok else "something is wrong in"
+    print(f"{held} {count(verdict.checked, 'event')}, root {verdict.root}")

@@ -109,3 +109,5 @@ def _show(report: "Report", *, keep: bool) -> None:
     print(f"{report.seconds:.1f} s in all")
     if keep:
         print(f"\nThe market is still up in {report.home}: `pasar status`, `pasar audit`, `pasar down`.")
+        if report.page_url:
+            print(f"look at it on {report.page_url}")

@@ -152,7 +152,7 @@ def post(
     if price is None and not quoted.possible:
         raise NobodyEligible(quoted.reasons, quoted.eligible, quoted.replicas)
     work = pricing.work(goods, terms, quoted)
-    job, position, reserved_msat = run(_post(work, as_))
+    job, position, reserved_msat = run(_post(work, as_, quoted.due_msat))
     if as_json:
         print_json({"job": job, "tasks": work.tasks, "reserved_msat": reserved_msat, "position": position})
         return
@@ -214,8 +214,11 @@ async def _quote(goods: "Goods", terms: "Terms", name: str) -> "Quote":
         return await pricing.quote(reader, client.key, Path(goods.name).name, goods, terms, found)
 
 
-async def _post(work: "Work", name: str) -> tuple[str, int, int]:
+async def _post(work: "Work", name: str, due_msat: int) -> tuple[str, int, int]:
     """Post it, and wait until it can be seen.
+
+    Args:
+        due_msat: What the quote said; 0 where nobody would run it.
 
     Returns:
         The job, the position at which it stands, and what is reserved for it.
@@ -231,14 +234,14 @@ async def _post(work: "Work", name: str) -> tuple[str, int, int]:
         except RefusedByMarket as refused:
             if refused.name not in (EscrowTooSmall.__name__, UnknownEscrow.__name__):
                 raise
-            raise await _not_enough(client, work, name) from None
+            raise await _not_enough(client, work, name, due_msat) from None
         await shown(settings, client.position)
         assert settings.database_url is not None, "a stack that is up has a database"
         async with await Reader.open(settings.database_url) as reader:
             return job, client.position, (await reader.job(job)).reserved_msat
 
 
-async def _not_enough(client: "Session", work: "Work", name: str) -> Refused:
+async def _not_enough(client: "Session", work: "Work", name: str, due_msat: int) -> Refused:
     from domain.job import fee_msat
     from services.projections.queries import Reader
 
@@ -250,7 +253,7 @@ async def _not_enough(client: "Session", work: "Work", name: str) -> Refused:
         except UnknownEscrow:
             free_msat = 0
         fee = fee_msat(work.price_msat, await reader.fee_ppm())
-    needed_msat = work.tasks * work.replicas * (work.price_msat + fee)
+    needed_msat = due_msat or work.tasks * work.replicas * (work.price_msat + fee)
     missing = sat(needed_msat - free_msat).replace(",", "").removesuffix(" sat")
     as_ = "" if name == CLIENT else f" --as {name}"
     return NotEnough(needed=sat(needed_msat), free=sat(free_msat), name=name, missing=missing, as_=as_)

@@ -63,8 +63,10 @@ def _refund(context: Context, own: Escrow) -> None:
             st.rerun()
 
 
-def amount(label: str, key: str, value: str = "", help_: str | None = None) -> int | None:
-    """An amount that is typed in, in msat; absent while it is empty or none, which is said."""
+def amount(
+    label: str, key: str, value: str = "", help_: str | None = None, wrong: list[Refused] | None = None
+) -> int | None:
+    """An amount that is typed in, in msat; absent while it is empty or none, which is said, and added to ``wrong``."""
     text = st.text_input(label, value, key=key, help=help_)
     if not text.strip():
         return None
@@ -72,6 +74,8 @@ def amount(label: str, key: str, value: str = "", help_: str | None = None) -> i
         return parse_msat(text)
     except Refused as refused:
         st.warning(in_sat(str(refused)))
+        if wrong is not None:
+            wrong.append(refused)
         return None
 
 

@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import streamlit as st
 
+from domain.errors import Refused
 from domain.ids import TASKS_MAX
 from domain.job import REPLICAS_MAX
 from domain.kernels.menu import MENU, Number, Parameter
@@ -21,6 +22,10 @@ TASKS: Final = 4
 DEADLINE: Final = "1h"
 MEMORY_MIN_MB, MEMORY_MAX_MB = 64, 1 << 20
 _SOURCES: Final = ("From the catalogue", "A program of yours")
+
+
+class NotATerm(Refused):
+    template: ClassVar[str] = "mend what is marked above; nothing is quoted or posted until then"
 
 
 class Draft(NamedTuple):
@@ -100,20 +105,26 @@ def _files() -> tuple[Callable[[], Goods], list[str]] | None:
 
 def _terms() -> tuple[Terms, list[str]]:
     """The terms, and the options of the command line for those that are not the usual ones."""
+    wrong: list[Refused] = []
     left, right = st.columns(2)
     with left:
         replicas = st.number_input(
             "Workers for each task", 1, REPLICAS_MAX, 1, key="post_replicas", help="Their results are compared."
         )
     with right:
-        budget_msat = amount("Budget in sat", "post_budget", help_="The most that all of it may cost; empty: no bound.")
+        most = "The most that all of it may cost; empty: no bound."
+        budget_msat = amount("Budget in sat", "post_budget", help_=most, wrong=wrong)
     with st.expander("More terms"):
         left, right = st.columns(2)
         with left:
             price_msat = amount(
-                "Price of a run in sat", "post_price", help_="What one worker earns for one task; empty: market price."
+                "Price of a run in sat",
+                "post_price",
+                help_="What one worker earns for one task; empty: market price.",
+                wrong=wrong,
             )
-            stake_msat = amount("Stake in sat", "post_stake", "0", "What a worker loses with each rejected result.")
+            loses = "What a worker loses with each rejected result."
+            stake_msat = amount("Stake in sat", "post_stake", "0", loses, wrong)
             reuse = st.checkbox("Take results of yours for the same work", value=True, key="post_reuse")
         with right:
             deadline = st.text_input("Deadline", DEADLINE, key="post_deadline", help="Of the whole job: 20min, 2d.")
@@ -124,6 +135,8 @@ def _terms() -> tuple[Terms, list[str]]:
                 "Memory for a task in MB", MEMORY_MIN_MB, MEMORY_MAX_MB, None, key="post_memory",
                 placeholder="by its meter",
             )  # fmt: skip
+    if wrong:
+        raise NotATerm
     given: dict[str, str | None] = {
         "--replicas": str(replicas) if replicas > 1 else None,
         "--budget": in_units(budget_msat) if budget_msat is not None else None,
