@@ -38,8 +38,11 @@ def test_waiting_without_a_turn_lets_nobody_in() -> None:
 
 
 def test_cost_of_drawing_leaves_out_what_was_waited_for() -> None:
-    turns = Turns(1)
-    for _ in range(60):
-        with turns.take(), turns.waiting():
-            threading.Event().wait(0.005)
-    assert 0 < turns.cost_s < 0.003
+    now = [0.0]
+    turns = Turns(2, lambda: now[0])
+    for _ in range(200):
+        with turns.take():
+            now[0] += 0.02
+            with turns.waiting():
+                now[0] += 5
+    assert round(turns.cost_s, 6) == 0.01  # two at a time

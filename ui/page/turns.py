@@ -1,7 +1,7 @@
 """Who draws now. Scripts share one interpreter: more at once only take time from each other and from the feed."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
@@ -19,8 +19,8 @@ class Turns:
         cost_s: What a drawing took of the machine lately, in seconds.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self, most: int = MOST, clock: Callable[[], float] = perf_counter) -> None:
+        self._most, self._clock = most, clock
         self._free = threading.BoundedSemaphore(most)
         self._mine = threading.local()
         self.cost_s = 0.0
@@ -30,12 +30,12 @@ class Turns:
         """Draw when it is this thread's turn."""
         with self._free:
             self._mine.held, self._mine.waited_s = True, 0.0
-            began = perf_counter()
+            began = self._clock()
             try:
                 yield
             finally:
                 self._mine.held = False
-                spent_s = (perf_counter() - began - self._mine.waited_s) / self._most
+                spent_s = (self._clock() - began - self._mine.waited_s) / self._most
                 self.cost_s += _WEIGHT * (spent_s - self.cost_s)  # a lost update does no harm
 
     @contextmanager
@@ -46,13 +46,13 @@ class Turns:
             return
         self._mine.held = False
         self._free.release()
-        began = perf_counter()
+        began = self._clock()
         try:
             yield
         finally:
             self._free.acquire()
             self._mine.held = True
-            self._mine.waited_s += perf_counter() - began
+            self._mine.waited_s += self._clock() - began
 
 
 turns: Final = Turns()
