@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.browser import PHONE, tab
+from tests.browser.browser import PHONE, Tab, tab
 from tests.e2e.pasar import Pasar
 
 PAGES = ("/", "/jobs", "/post", "/workers", "/money", "/audit", "/subscribers", "/job", "/worker", "/event", "/search")
@@ -38,6 +38,11 @@ def test_market_as_it_was_is_a_link_away_and_so_is_the_way_back(chromium: Browse
         assert "upto" not in one.page.url
 
 
+def slash_leads_to_search(one: Tab) -> bool:
+    one.page.keyboard.press("/")
+    return bool(one.page.evaluate("document.activeElement.closest('.st-key-search') !== null"))
+
+
 def test_search_goes_to_what_has_the_name(chromium: Browser, market: Pasar, url: str) -> None:
     worker = market.json("worker", "list")[0]["worker"]
     with tab(chromium, url) as one:
@@ -48,9 +53,8 @@ def test_search_goes_to_what_has_the_name(chromium: Browser, market: Pasar, url:
             (worker[:8], f"Worker {worker[:10]}"),
             ("StakeDeposited", "StakeDeposited"),
         ):
-            one.page.keyboard.press("/")
             box = one.page.locator(".st-key-search input")
-            expect(box).to_be_focused()
+            one.until(lambda: slash_leads_to_search(one))  # the key is heard once the page that was gone to is drawn
             box.fill(text)
             box.press("Enter")
             one.sees(re.compile(f"^{seen}"))
