@@ -294,7 +294,7 @@ class Reader:
             UnknownJob, Ambiguous: None or several do.
         """
         found = await self._rows(Job, "jobs_starting", id_)
-        return _only(found, "job", id_, UnknownJob(job=id_))
+        return only(found, "job", id_, UnknownJob(job=id_))
 
     async def verified(self, client: str, work_key: str, replicas: int) -> Job | None:
         """The client's own job of this work whose every result was verified, by so many replicas at least."""
@@ -315,7 +315,7 @@ class Reader:
         Raises:
             UnknownWorker, Ambiguous: None or several do.
         """
-        return _only(await self._rows(Worker, "workers_starting", key), "worker", key, UnknownWorker(worker=key))
+        return only(await self._rows(Worker, "workers_starting", key), "worker", key, UnknownWorker(worker=key))
 
     async def escrows(self) -> list[Escrow]:
         """Every escrow."""
@@ -327,7 +327,7 @@ class Reader:
         Raises:
             UnknownEscrow, Ambiguous: None or several do.
         """
-        return _only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
+        return only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
 
     async def totals(self) -> dict[str, int | None]:
         """What all rows of the market add up to, by name; see ``viewing.view.Totals``."""
@@ -445,7 +445,7 @@ class Reader:
             return [msgspec.convert(dict(row), kind) for row in await self._pool.fetch(_SQL[query], *arguments)]
 
 
-def _only(found: Sequence[Row], what: str, prefix: str, unknown: Refused) -> Row:
+def only(found: Sequence[Row], what: str, prefix: str, unknown: Refused) -> Row:
     """The only row.
 
     Raises:

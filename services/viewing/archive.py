@@ -112,14 +112,6 @@ class Zip:
         return self._zip.flush()
 
 
-def zipped(pages: Iterable[Sequence[Stored]]) -> Iterator[bytes]:
-    """A file of these events in pieces."""
-    zip_ = Zip()
-    for page in pages:
-        yield zip_.page(page)
-    yield zip_.end()
-
-
 # ------------------------------------------------------------------------------------------------- how far it is sound
 #: The field by which an event brings something into being, and those by which others speak of it.
 _MADE: Final = {JobPosted: "job", EscrowFunded: "escrow", WorkerRegistered: "worker", ProgramAdmitted: "program"}

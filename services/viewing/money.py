@@ -143,15 +143,6 @@ def moves(events: Iterable[Stored]) -> list[Move]:
     return [found for found in map(move, events) if found is not None]
 
 
-def pots(found: Iterable[Move]) -> dict[Pot, int]:
-    """What the movements leave in each pot; ``outside`` is what is missing there."""
-    held: dict[Pot, int] = dict.fromkeys((pot for way in WAYS.values() for pot in way), 0)
-    for one in found:
-        held[one.source] -= one.amount_msat
-        held[one.target] += one.amount_msat
-    return held
-
-
 def back(newest_first: Iterable[Move], now: dict[Pot, int]) -> list[Line]:
     """Movements of one account with its balances after each, walked back from what it holds now.
 

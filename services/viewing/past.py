@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from domain.errors import UnknownEscrow, UnknownJob, UnknownWorker
 from services.ports import Stored
-from services.projections.queries import Ambiguous, Escrow, Hit, Job, Program, Task, Worker
+from services.projections.queries import Escrow, Hit, Job, Program, Task, Worker, only
 from services.replay import undisturbed
 from services.viewing.hits import hits_in
 from services.viewing.rows import Rows
@@ -104,10 +104,8 @@ class Past:
         exact = self._rows.job(id_)
         if exact is not None:
             return exact
-        found = _starting(self._rows.jobs, id_, lambda one: one.job, "job")
-        if found is None:
-            raise NotYet(job=id_, position=self.position)
-        return found
+        found = [one for one in self._rows.jobs if one.job.startswith(id_)]
+        return only(found, "job", id_, NotYet(job=id_, position=self.position))
 
     def tasks(self, job: str, limit: int | None = None) -> Sequence[Task]:
         return self._rows.tasks(job)[:limit]
@@ -116,19 +114,15 @@ class Past:
         return self._rows.workers
 
     def worker(self, key: str) -> Worker:
-        found = _starting(self._rows.workers, key, lambda one: one.worker, "worker")
-        if found is None:
-            raise UnknownWorker(worker=key)
-        return found
+        found = [one for one in self._rows.workers if one.worker.startswith(key)]
+        return only(found, "worker", key, UnknownWorker(worker=key))
 
     def escrows(self) -> Sequence[Escrow]:
         return self._rows.escrows
 
     def escrow(self, id_: str) -> Escrow:
-        found = _starting(self._rows.escrows, id_, lambda one: one.escrow, "escrow")
-        if found is None:
-            raise UnknownEscrow(escrow=id_)
-        return found
+        found = [one for one in self._rows.escrows if one.escrow.startswith(id_)]
+        return only(found, "escrow", id_, UnknownEscrow(escrow=id_))
 
     def program(self, address: str) -> Program | None:
         return next((one for one in self._rows.programs if one.program == address), None)
@@ -194,15 +188,3 @@ def totals_of(jobs: Sequence[Job], workers: Sequence[Worker], escrows: Sequence[
         withdrawn_msat=total(workers, lambda one: one.withdrawn_msat),
         stake_msat=total(workers, lambda one: one.stake_msat),
     )
-
-
-def _starting(rows: Iterable[T], prefix: str, name: Callable[[T], str], what: str) -> T | None:
-    """The only row whose name begins so.
-
-    Raises:
-        Ambiguous: Several do.
-    """
-    found = [one for one in rows if prefix and name(one).startswith(prefix)]
-    if len(found) > 1:
-        raise Ambiguous(what=what, prefix=prefix)
-    return found[0] if found else None

@@ -12,6 +12,7 @@ from services.receipt import form
 from services.viewing import archive
 from services.viewing.proof import CHECK, Proof
 from tests.history import tree_of
+from tests.logs import zipped
 from tests.page.recorded import Recorded, demo, look, text
 from tests.receipts import a_market, eventful_job, receipt_of
 from ui.page import process
@@ -115,7 +116,7 @@ def test_page_shows_the_proof_of_the_event_that_is_asked_for() -> None:
 
 def test_log_that_is_opened_is_shown_as_it_was_with_its_own_audit() -> None:
     market, position = tampered()
-    file = b"".join(archive.zipped([market.log.page(0, 10_000)]))
+    file = zipped(market.log.page(0, 10_000))
     at = look(demo(), "audit")
     at.file_uploader(key="log_file").set_value(("pasar.jsonl.gz", file, "application/gzip")).run()
     name = at.query_params["log"]
@@ -128,7 +129,7 @@ def test_log_that_is_opened_is_shown_as_it_was_with_its_own_audit() -> None:
 
 def test_opened_logs_are_kept_only_as_long_as_all_of_them_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     events, opened = demo().log.page(0, 10_000), process.Archives()
-    files = [b"".join(archive.zipped([events[:count]])) for count in (300, 301, 302)]
+    files = [zipped(events[:count]) for count in (300, 301, 302)]
     monkeypatch.setattr(process, "ARCHIVES_BYTES_MAX", 2 * archive.read(files[2]).size)
     first, *others = [opened.open(file) for file in files]
     assert [opened.log(name).head() for name in others] == [301, 302]
@@ -139,7 +140,7 @@ def test_opened_logs_are_kept_only_as_long_as_all_of_them_fit(monkeypatch: pytes
 def test_log_that_cannot_be_followed_to_its_end_says_so_on_every_page() -> None:
     events = list(demo().log.page(0, 10_000))
     events[99] = events[99]._replace(data=b'{"type":"none"}')
-    name = process.archives.open(b"".join(archive.zipped([events])))
+    name = process.archives.open(zipped(events))
     said = text(look(demo(), "jobs", {"log": name}))
     assert "as of event <b>99</b>" in said
     assert "nothing behind it is shown" in said

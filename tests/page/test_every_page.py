@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from services.viewing import archive
+from tests.logs import zipped
 from tests.page.recorded import Recorded, demo, look, text
 from ui.cli import app as cli
 from ui.page import process
@@ -42,7 +42,7 @@ def parse(words: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def log() -> str:
-    return process.archives.open(b"".join(archive.zipped([demo().log.page(0, 10_000)])))
+    return process.archives.open(zipped(demo().log.page(0, 10_000)))
 
 
 @pytest.mark.parametrize("page", [one.path for one in PAGES])

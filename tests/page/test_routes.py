@@ -17,6 +17,7 @@ from services.projections.queries import _translated
 from services.viewing import archive
 from services.viewing.archive import Archive
 from services.viewing.pulse import Beat
+from tests.logs import zipped
 from tests.page.recorded import demo
 from ui.page import feed, process
 from ui.page.process import Running
@@ -156,7 +157,7 @@ async def test_log_is_sent_as_a_file_that_can_be_opened(growing: Growing, monkey
     part = await ask(feed.download, "upto=17")
     assert archive.read(await body(part)).head() == 17
     growing.head = growing.log.head()
-    saved = b"".join(archive.zipped([growing.log.page(0, growing.head)]))
+    saved = zipped(growing.log.page(0, growing.head))
     assert await body(await ask(feed.download, "upto=99999")) == saved
 
 

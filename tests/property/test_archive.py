@@ -15,6 +15,7 @@ from services.viewing.archive import Archive, NoLog, Replayable
 from services.viewing.past import Folds, Past
 from tests.asof import as_shown
 from tests.history import tree_of
+from tests.logs import zipped
 from tests.simulate import Simulation
 
 
@@ -25,7 +26,7 @@ def records() -> list[Stored]:
 
 @cache
 def log() -> bytes:
-    return b"".join(archive.zipped([records()[:100], records()[100:]]))
+    return zipped(records()[:100], records()[100:])
 
 
 def opened(file: bytes) -> Archive | None:
@@ -52,7 +53,7 @@ def test_saved_log_is_the_log_to_the_byte() -> None:
 
 
 def test_same_events_make_the_same_file() -> None:
-    assert b"".join(archive.zipped([records()[:100], records()[100:]])) == log()
+    assert zipped(records()[:100], records()[100:]) == log()
 
 
 @given(st.binary(max_size=400))
@@ -97,7 +98,7 @@ async def test_history_that_was_tampered_with_can_be_looked_at_and_audited(data:
             case "moved":
                 events.insert(other, events.pop(at))
     renumbered = [one._replace(position=place) for place, one in enumerate(events, 1)]
-    found = opened(b"".join(archive.zipped([renumbered])))
+    found = opened(zipped(renumbered))
     assert found is not None
     verdict = await audit(Replayable(found))
     assert verdict.ok or renumbered != records()[: len(renumbered)]
@@ -107,7 +108,7 @@ def test_file_that_is_larger_than_it_looks_is_not_opened(monkeypatch: pytest.Mon
     monkeypatch.setattr(archive, "FILE_MAX", 4 << 20)
     one = records()[0]
     with pytest.raises(NoLog, match="larger than 4 MB"):
-        archive.read(b"".join(archive.zipped([[one._replace(position=n) for n in range(1, 20_000)]])))
+        archive.read(zipped([one._replace(position=n) for n in range(1, 20_000)]))
     bomb = zlib.compressobj(9, wbits=31)
     with pytest.raises(NoLog, match="no end"):
         archive.read(bomb.compress(bytes(8 << 20)) + bomb.flush())
@@ -119,7 +120,7 @@ def test_job_of_more_tasks_than_can_be_held_is_not_opened() -> None:
     large = posted._replace(data=posted.data.replace(b'"tasks":', b'"tasks":9000000000', 1))
     assert large.data != posted.data
     with pytest.raises(NoLog, match="more than 16,777,216 tasks"):
-        archive.read(b"".join(archive.zipped([[large if one is posted else one for one in events]])))
+        archive.read(zipped([large if one is posted else one for one in events]))
 
 
 def test_two_files_in_one_are_refused() -> None:

@@ -12,8 +12,8 @@ from domain.errors import Refused
 from services.ledger.reader import LogReader
 from services.projections.generations import PROJECTIONS
 from services.projections.runner import Projector
-from services.viewing import archive
 from tests.history import tree_of, write_log
+from tests.logs import zipped
 from tests.simulate import Simulation
 from tests.system.test_projections import rows_of, running
 from ui.commands import audit, log, projection
@@ -78,7 +78,7 @@ def test_log_is_saved_and_audited_without_the_market(
     said = msgspec.json.decode(pasar("log", "save", str(file), "--json").stdout)
     assert said["events"] == len(history.records)
     assert said["bytes"] == file.stat().st_size
-    assert file.read_bytes() == b"".join(archive.zipped([history.records]))
+    assert file.read_bytes() == zipped(history.records)
     part = tmp_path / "part.gz"
     done = pasar("log", "save", str(part), "--upto", "100")
     assert done.exit_code == 0, done.output
@@ -98,7 +98,7 @@ def test_saved_log_that_was_changed_fails_the_audit_at_that_event(history: Simul
     paid = next(one for one in history.records if one.name == "EscrowReleased.v1")
     more = paid._replace(data=paid.data.replace(b'"amount_msat":', b'"amount_msat":9', 1))
     file = tmp_path / "changed.jsonl.gz"
-    file.write_bytes(b"".join(archive.zipped([[more if one is paid else one for one in history.records]])))
+    file.write_bytes(zipped([more if one is paid else one for one in history.records]))
     done = pasar("audit", "--file", str(file))
     assert done.exit_code == 1
     assert f"event {paid.position} EscrowReleased" in done.stdout
