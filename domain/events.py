@@ -16,19 +16,33 @@ from domain.ids import (
     At,
     Count,
     Digest,
+    Epoch,
     EscrowId,
+    Height,
     JobId,
     Nonce,
+    OutPoint,
     PartyKey,
+    PublicKey,
     Reference,
     Replica,
+    Script,
     TaskIndex,
+    Txid,
     Version,
+    Vout,
 )
 from domain.meter import Meter
-from domain.money import Msat, PositiveMsat, Ppm
+from domain.money import Msat, PositiveMsat, Ppm, Sat
+from domain.bitcoin import Network
 
-Role = Literal["operator", "referee", "settlement", "clock", "inspector"]
+Role = Literal["operator", "referee", "settlement", "clock", "inspector", "arbiter"]
+#: Whose money a script holds: a client's budget, a worker's stake, or what the market and the arbiter keep for others.
+Account = Literal["escrow", "stake", "reserve"]
+#: What a payout is: a worker's reward, a client's free money, or a worker's free stake.
+Due = Literal["reward", "escrow", "stake"]
+#: ``plan``: the arbiter's own plan is another. ``root``: its own log has another Merkle root.
+Objection = Literal["plan", "root"]
 Platform = Literal["cpu", "cuda", "tpu"]
 Execution = Literal["xla"]
 #: ``opened``: the commitment was opened, nobody ran it again. ``agreed``: blind replicas returned the same bytes.
@@ -66,9 +80,15 @@ class RoleRevoked(Event, frozen=True):
 
 
 class FeeSet(Event, frozen=True):
-    """Jobs posted from here on pay the market this share of each price, in parts per million."""
+    """Jobs posted from here on pay these shares of each price, in parts per million.
+
+    Attributes:
+        fee_ppm: The market's own.
+        chain_ppm: Set aside for those who mine the payouts.
+    """
 
     fee_ppm: Ppm
+    chain_ppm: Ppm = 0
 
 
 # --------------------------------------------------------------------------------------------------------- program
@@ -98,6 +118,7 @@ class JobPosted(Event, frozen=True):
         mapped: Arrays whose leading axis is the task index, if any.
         price_msat: What one worker earns for one verified run.
         fee_msat: What the market charges for it.
+        chain_msat: What is set aside of it for those who mine the payouts.
         stake_msat: What one worker loses for one rejected run.
         timeout_s: Time a worker has for one task, in seconds; a lease of n tasks has n times that.
         work_key: The same work, whoever posts it, has the same key.
@@ -120,6 +141,7 @@ class JobPosted(Event, frozen=True):
     work_key: Digest
     expires_at: At
     fee_msat: Msat = 0
+    chain_msat: Msat = 0
 
 
 class JobReused(Event, frozen=True):
@@ -325,10 +347,36 @@ class WorkerRetired(Event, frozen=True):
 
 
 # ----------------------------------------------------------------------------------------------------------- stake
+class StakeOpened(Event, frozen=True):
+    """The worker has a script for its stake and for its pay; a later one is a new term, to which the money moves.
+
+    The script is that of ``EscrowOpened``, its release key the worker's.
+
+    Attributes:
+        payout_script: Where it is paid, and gets its stake back.
+    """
+
+    worker: PartyKey
+    release_key: PublicKey
+    refund_key: PublicKey
+    market_key: PublicKey
+    arbiter_key: PublicKey
+    expires_height: Height
+    payout_script: Script
+
+
 class StakeDeposited(Event, frozen=True):
+    """Attributes:
+    reference: Its name outside: the transaction's id where it was paid on the chain, then with the output's number
+        ``vout``, the ``height`` of its block, and the term, from 0, whose script it was paid to.
+    """
+
     worker: PartyKey
     amount_msat: PositiveMsat
     reference: Reference
+    vout: Vout | None = None
+    height: Height | None = None
+    term: Count | None = None
 
 
 class StakeSlashed(Event, frozen=True):
@@ -346,11 +394,39 @@ class StakeWithdrawn(Event, frozen=True):
 
 
 # ---------------------------------------------------------------------------------------------------------- escrow
+class EscrowOpened(Event, frozen=True):
+    """The client has a script to put money in; a later one is a new term, to which the money moves.
+
+    Two of client, market and arbiter can spend it, and from ``expires_height`` on the client alone:
+    ``wsh(or_d(multi(2,release,market,arbiter),and_v(v:pk(refund),after(expires_height))))``.
+
+    Attributes:
+        refund_script: Where free money is paid back to.
+    """
+
+    escrow: EscrowId
+    client: PartyKey
+    release_key: PublicKey
+    refund_key: PublicKey
+    market_key: PublicKey
+    arbiter_key: PublicKey
+    expires_height: Height
+    refund_script: Script
+
+
 class EscrowFunded(Event, frozen=True):
+    """Attributes:
+    reference: Its name outside: the transaction's id where it was paid on the chain, then with the output's number
+        ``vout``, the ``height`` of its block, and the term, from 0, whose script it was paid to.
+    """
+
     escrow: EscrowId
     client: PartyKey
     amount_msat: PositiveMsat
     reference: Reference
+    vout: Vout | None = None
+    height: Height | None = None
+    term: Count | None = None
 
 
 class EscrowReserved(Event, frozen=True):
@@ -373,11 +449,16 @@ class EscrowReleased(Event, frozen=True):
 
 
 class FeeCharged(Event, frozen=True):
-    """The market earned its fee on a finished job's verified runs, or its price for handing out earlier results."""
+    """The market earned its fee on a finished job's verified runs, or its price for handing out earlier results.
+
+    Attributes:
+        amount_msat: All of it. chain_msat: The part that is kept for those who mine the payouts.
+    """
 
     escrow: EscrowId
     job: JobId
     amount_msat: PositiveMsat
+    chain_msat: Msat = 0
 
 
 class EscrowFreed(Event, frozen=True):
@@ -393,6 +474,202 @@ class EscrowRefunded(Event, frozen=True):
 
     escrow: EscrowId
     amount_msat: PositiveMsat
+
+
+# ------------------------------------------------------------------------------------------------------- settlement
+class ChainJoined(Event, frozen=True):
+    """The market settles on this chain, from this block on, with these keys.
+
+    Attributes:
+        confirmations: Blocks, its own included, after which a transaction counts.
+        market_script: Where the market's fees are paid.
+    """
+
+    network: Network
+    height: Height
+    block: Txid
+    confirmations: Height
+    market_key: PublicKey
+    arbiter_key: PublicKey
+    market_script: Script
+
+
+class ChainAdvanced(Event, frozen=True):
+    """The best chain that settlement sees ends with this block."""
+
+    height: Height
+    block: Txid
+
+
+class ChainReorganised(Event, frozen=True):
+    """Blocks above this one are no longer in the best chain; what they held is undone by the events that follow."""
+
+    height: Height
+    block: Txid
+
+
+class DepositReorged(Event, frozen=True):
+    """A deposit that was counted is no longer in the best chain: as much of the account can not be spent."""
+
+    account: Account
+    owner: PartyKey
+    outpoint: OutPoint
+    amount_msat: PositiveMsat
+
+
+class DepositRestored(Event, frozen=True):
+    """The deposit is in the best chain again."""
+
+    account: Account
+    owner: PartyKey
+    outpoint: OutPoint
+    amount_msat: PositiveMsat
+    height: Height
+
+
+class CoinTaken(Event, frozen=True):
+    """Somebody spent an output of the account without the market: its owner after the term, or two of its other keys."""
+
+    account: Account
+    owner: PartyKey
+    outpoint: OutPoint
+    amount_msat: PositiveMsat
+    txid: Txid
+
+
+class Coin(Struct, frozen=True):
+    """An unspent output of an account."""
+
+    outpoint: OutPoint
+    value_sat: Sat
+
+
+class Drawn(Struct, frozen=True):
+    """What a payout takes out of one account.
+
+    Attributes:
+        coins: All of them are spent.
+        due_sat: What goes to the account's own owner. pool_sat: What goes to workers, market, miners and reserve.
+        change_sat: What stays; an output to ``script``, none if it is 0.
+    """
+
+    account: Account
+    owner: PartyKey
+    coins: tuple[Coin, ...]
+    due_sat: Sat
+    pool_sat: Sat
+    change_sat: Sat
+    script: Script
+
+
+class PayoutPlanned(Event, frozen=True):
+    """One transaction that pays whom ``PayoutAllotted`` names, and commits to the log.
+
+    Its inputs are the coins of ``drawn`` in their order; its outputs the allotments by amount and script, the market's,
+    the anchor's OP_RETURN, the reserve's, and the changes in the order of ``drawn``. It is signed once for each of
+    ``fees_sat``, and one of them can confirm; a cheaper one leaves the rest of the dearest fee in the first change, or
+    with those who bear it.
+
+    Attributes:
+        rate_msat: Fee for a virtual byte, at the first rung.
+        fees_sat: Of the transaction at each rung.
+        fund_sat: Of the dearest fee, what the market's fund for miners bears.
+        reserve_sat, reserve_script: What is kept for those whose reward is too small to be paid.
+        size, root: The log's first events and their Merkle root.
+        receipts: Merkle root over what each job's workers are paid by it.
+        previous: The anchor before this one; zeros if it is the first.
+        anchor: What the OP_RETURN says, a tagged hash over all that.
+    """
+
+    epoch: Epoch
+    height: Height
+    rate_msat: Msat
+    fees_sat: tuple[Sat, ...]
+    fund_sat: Sat
+    drawn: tuple[Drawn, ...]
+    market_sat: Sat
+    market_script: Script
+    reserve_sat: Sat
+    reserve_script: Script
+    size: Count
+    root: Digest
+    receipts: Digest
+    previous: Digest
+    anchor: Digest
+
+
+class Paid(Struct, frozen=True):
+    """What a worker is paid of what it earned with one job."""
+
+    job: JobId
+    amount_msat: PositiveMsat
+
+
+class PayoutAllotted(Event, frozen=True):
+    """One output of a payout.
+
+    Attributes:
+        amount_sat: What is taken from what the owner has due.
+        borne_vb: Virtual bytes whose fee is taken out of it; none of a reward.
+        paid: Of a reward: the work that it is for, what was earned first first.
+    """
+
+    epoch: Epoch
+    due: Due
+    owner: PartyKey
+    amount_sat: Sat
+    borne_vb: Count
+    script: Script
+    paid: tuple[Paid, ...] = ()
+
+
+class PayoutContested(Event, frozen=True):
+    """The arbiter does not sign."""
+
+    epoch: Epoch
+    objection: Objection
+
+
+class PayoutBroadcast(Event, frozen=True):
+    """The signed transaction was handed to the network; again at a dearer rung where that was not enough."""
+
+    epoch: Epoch
+    txid: Txid
+    fee_sat: Sat
+
+
+class PayoutConfirmed(Event, frozen=True):
+    """The transaction is in the best chain, as deep as it takes."""
+
+    epoch: Epoch
+    txid: Txid
+    fee_sat: Sat
+    height: Height
+    block: Txid
+
+
+class LogAnchored(Event, frozen=True):
+    """The log's first ``size`` events are bound into a block."""
+
+    epoch: Epoch
+    size: Count
+    root: Digest
+    anchor: Digest
+    txid: Txid
+    height: Height
+
+
+class PayoutReorged(Event, frozen=True):
+    """The transaction is no longer in the best chain; it is sent again."""
+
+    epoch: Epoch
+    txid: Txid
+
+
+class PayoutAbandoned(Event, frozen=True):
+    """It will never confirm, because an output that it spends is gone or the arbiter did not sign: all is due again."""
+
+    epoch: Epoch
 
 
 ProgramEvent: TypeAlias = ProgramAdmitted
@@ -412,9 +689,34 @@ DisputeEvent: TypeAlias = DisputeOpened | DisputeRuled
 WorkerEvent: TypeAlias = (
     WorkerRegistered | CapabilityMeasured | AskPlaced | AskWithdrawn | WorkerPaused | WorkerResumed | WorkerRetired
 )
-StakeEvent: TypeAlias = StakeDeposited | StakeSlashed | StakeWithdrawn
-EscrowEvent: TypeAlias = EscrowFunded | EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed | EscrowRefunded
+StakeEvent: TypeAlias = StakeOpened | StakeDeposited | StakeSlashed | StakeWithdrawn
+EscrowEvent: TypeAlias = (
+    EscrowOpened | EscrowFunded | EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed | EscrowRefunded
+)
 MarketEvent: TypeAlias = RoleGranted | RoleRevoked | FeeSet
+#: Of a script account, in its own stream.
+CoinEvent: TypeAlias = DepositReorged | DepositRestored | CoinTaken
+ChainEvent: TypeAlias = ChainJoined | ChainAdvanced | ChainReorganised
+PayoutEvent: TypeAlias = (
+    PayoutPlanned
+    | PayoutAllotted
+    | PayoutContested
+    | PayoutBroadcast
+    | PayoutConfirmed
+    | LogAnchored
+    | PayoutReorged
+    | PayoutAbandoned
+)
 AnyEvent: TypeAlias = (
-    ProgramEvent | JobEvent | TaskEvent | DisputeEvent | WorkerEvent | StakeEvent | EscrowEvent | MarketEvent
+    ProgramEvent
+    | JobEvent
+    | TaskEvent
+    | DisputeEvent
+    | WorkerEvent
+    | StakeEvent
+    | EscrowEvent
+    | MarketEvent
+    | CoinEvent
+    | ChainEvent
+    | PayoutEvent
 )

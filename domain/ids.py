@@ -30,6 +30,14 @@ Digest = Annotated[str, _text(64, "[0-9a-f]", "commitment")]
 Nonce = Annotated[str, _text(32, "[0-9a-f]", "commitment")]
 #: Name of an outside payment, unique for the party that confirms it (a transaction id, a faucet's own number).
 Reference = Annotated[str, _text((16, 64), "[0-9a-f]", "public")]
+#: Transaction or block id, as Bitcoin's tools print it.
+Txid = Annotated[str, _text(64, "[0-9a-f]", "public")]
+#: An output of a transaction: its id, and its number in eight hex digits.
+OutPoint = Annotated[str, _text(72, "[0-9a-f]", "public")]
+#: Compressed secp256k1 public key in hex.
+PublicKey = Annotated[str, _text(66, "[0-9a-f]", "pseudonym")]
+#: Script of a segwit output (P2WPKH, P2WSH or P2TR) in hex; an address is this and a network.
+Script = Annotated[str, _text((44, 68), "[0-9a-f]", "pseudonym")]
 #: Where a blob's stored bytes are found: the hash of exactly those bytes, with the algorithm's name.
 Address = Annotated[str, _text(64, "[0-9a-f]", "commitment", prefix="sha256:")]
 #: The worker's jax version, as ``0.10.2``.
@@ -39,6 +47,12 @@ TASKS_MAX: Final = 1 << 20
 TaskIndex = Annotated[int, Meta(ge=0, lt=TASKS_MAX, extra={"privacy": "public"})]
 Replica = Annotated[int, Meta(ge=0, lt=8, extra={"privacy": "public"})]
 Count = Annotated[int, Meta(ge=0, le=2**53, extra={"privacy": "public"})]
+#: Of a block, from 0; below the numbers that Bitcoin reads as times (BIP65).
+Height = Annotated[int, Meta(ge=0, lt=500_000_000, extra={"privacy": "public"})]
+#: Number of a transaction's output.
+Vout = Annotated[int, Meta(ge=0, lt=2**32, extra={"privacy": "public"})]
+#: Number of a payout transaction of the market, from 1.
+Epoch = Annotated[int, Meta(ge=1, lt=1 << 24, extra={"privacy": "public"})]
 #: An aware UTC time.
 At = Annotated[datetime, Meta(tz=True, extra={"privacy": "public"})]
 

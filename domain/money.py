@@ -14,3 +14,5 @@ Ppm = Annotated[int, Meta(ge=0, le=1_000_000, extra={"privacy": "public"})]
 PPM = 1_000_000
 #: An amount that must move something.
 PositiveMsat = Annotated[int, Meta(ge=1, le=MSAT_MAX, extra={"privacy": "public"})]
+#: Whole satoshi, the unit of the chain.
+Sat = Annotated[int, Meta(ge=0, le=MSAT_MAX // MSAT_PER_SAT, extra={"privacy": "public"})]

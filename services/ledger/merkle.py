@@ -12,9 +12,12 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final, NamedTuple
 
+from domain.merkle import EMPTY_ROOT as EMPTY_ROOT
+from domain.merkle import hash_leaf as hash_leaf
+from domain.merkle import hash_node as hash_node
+from domain.merkle import joined as joined
 from services.ports import Record, Stored
 
-EMPTY_ROOT = hashlib.sha256().digest()
 #: Complete subtrees of 2^8 leaves and more are stored with the log.
 STORED_LEVEL: Final = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,15 +49,6 @@ def leaves(after: int, at: datetime, records: Iterable[Record]) -> list[bytes]:
     """Leaf hashes of one commit: the records behind position ``after``, recorded at ``at``."""
     at_us = microseconds(at)
     return [_hash_record(position, at_us, record) for position, record in enumerate(records, after + 1)]
-
-
-def hash_leaf(data: bytes) -> bytes:
-    """Leaf hash of any bytes."""
-    return hashlib.sha256(b"\0" + data).digest()
-
-
-def hash_node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\1" + left + right).digest()
 
 
 class Node(NamedTuple):
@@ -260,14 +254,6 @@ def complete_in(span: Span) -> list[tuple[int, int]]:
         found.append((level, start >> level))
         start += 1 << level
     return found
-
-
-def joined(hashes: Sequence[bytes]) -> bytes:
-    """Root over neighbouring complete subtrees, the largest first."""
-    *rest, root = hashes
-    for node in reversed(rest):
-        root = hash_node(node, root)
-    return root
 
 
 def rebuilt_root(known: Sequence[tuple[int, bytes]], size: int, nodes: Sequence[bytes]) -> bytes:
