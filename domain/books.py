@@ -1,8 +1,8 @@
 """The market's books of the chain: which outputs hold its money, who has what due, and what each payout did to it.
 
 Money that a job's escrow released or was charged stays in the escrow's outputs until a payout draws it from there.
-What lies so in escrows (``undrawn``), what was slashed in stakes, and the reserve is one pool; what workers have earned,
-the market's fees and its fund for miners are paid out of it. Always, in msat:
+What lies so in escrows (``undrawn``), what was slashed in stakes, and the reserve is one pool; what workers have
+earned, the market's fees and its fund for miners are paid out of it. Always, in msat:
 
     undrawn + slashed + reserve  =  earned + fees + fund + forfeited
 
@@ -19,11 +19,9 @@ from collections import defaultdict
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-
 from domain.bitcoin import OutPoint, escrow_script, p2wsh, reference, reserve_script
 from domain.events import (
     Account,
-    ChainAdvanced,
     ChainEvent,
     ChainJoined,
     ChainReorganised,
@@ -31,7 +29,6 @@ from domain.events import (
     CoinTaken,
     DepositReorged,
     DepositRestored,
-    Drawn,
     EscrowFunded,
     EscrowOpened,
     EscrowRefunded,
@@ -54,7 +51,6 @@ from domain.events import (
 from domain.ids import escrow_id
 from domain.money import MSAT_PER_SAT
 from domain.payout import saved
-
 
 #: The account of what market and arbiter keep for others.
 RESERVE: Final = "reserve"
@@ -172,7 +168,7 @@ class Books:
         """What the worker has earned and was not paid."""
         return sum(self.earned_msat.get(worker, {}).values())
 
-    # -------------------------------------------------------------------------------------------- what jobs and stakes do
+    # ----------------------------------------------------------------------------------------- what jobs and stakes do
     def earn(self, event: EscrowReleased) -> None:
         """A worker earned its price."""
         self.undrawn_msat[event.escrow] += event.amount_msat
@@ -197,7 +193,7 @@ class Books:
         key = event.escrow if isinstance(event, EscrowRefunded) else event.worker
         self.leaving_msat[key] += event.amount_msat
 
-    # --------------------------------------------------------------------------------------------------- accounts' outputs
+    # ------------------------------------------------------------------------------------------------ accounts' outputs
     def open_account(self, event: EscrowOpened | StakeOpened) -> None:
         """Watch another script of an account."""
         account: Account = "escrow" if isinstance(event, EscrowOpened) else "stake"
@@ -225,6 +221,7 @@ class Books:
 
     def move_coin(self, event: CoinEvent) -> None:
         """A deposit went or came back with the chain, or an output was spent by somebody else."""
+        self.chain_version += 1
         key = key_of(event.account, event.owner)
         match event:
             case DepositReorged():
@@ -261,7 +258,7 @@ class Books:
         else:
             self.lapsed.discard(key)
 
-    # ------------------------------------------------------------------------------------------------------------- payouts
+    # ---------------------------------------------------------------------------------------------------------- payouts
     def pay(self, event: PayoutEvent) -> None:
         """Follow a payout."""
         if isinstance(event, PayoutPlanned):
@@ -373,6 +370,7 @@ class Books:
 
     def _abandon(self, payout: Payout) -> None:
         payout.state = State.ABANDONED
+        self.anchor = payout.planned.previous
         self._draw(payout.planned, 1)
         for allotted in payout.allotted:
             if allotted.due != "reward":

@@ -3,24 +3,15 @@
 The others stand with the state machine that decides them.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from domain import dispute, escrow, job, stake, task, worker
+from domain import dispute, escrow, job, settlement, stake, task, worker
 from domain.events import Platform, Role
-from domain.ids import Address, Digest, JobId, PartyKey, Reference, TaskIndex, Version
+from domain.ids import Address, Digest, JobId, PartyKey, TaskIndex, Version
 from domain.meter import Meter
-from domain.money import PositiveMsat, Ppm
-
-
-class ConfirmDeposit(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Settlement saw ``owner`` pay into the market, as a client's escrow or a worker's stake."""
-
-    account: Literal["escrow", "stake"]
-    owner: PartyKey
-    amount_msat: PositiveMsat
-    reference: Reference
+from domain.money import Ppm
 
 
 class ExpireAssignment(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -48,9 +39,10 @@ class RevokeRole(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class SetFee(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The operator's share of each price, for jobs posted from here on."""
+    """Shares of each price for jobs posted from here on; the fields are those of ``FeeSet``."""
 
     fee_ppm: Ppm
+    chain_ppm: Ppm = 0
 
 
 class AdmitProgram(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -77,7 +69,7 @@ Command = (
     | worker.Command
     | stake.WithdrawStake
     | escrow.RefundEscrow
-    | ConfirmDeposit
+    | settlement.Command
     | ExpireAssignment
     | ExpireJob
     | GrantRole

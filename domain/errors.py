@@ -92,6 +92,13 @@ class UnknownEscrow(Refused):
     template = "escrow {escrow} does not exist or is not yours; fund it first"
 
 
+class TermEnding(Refused):
+    template = (
+        "the term of escrow {escrow} ends at height {expires_height} and the chain is at {height}; "
+        "open a new term with `pasar escrow open`"
+    )
+
+
 class AlreadyCredited(Refused):
     template = "deposit {reference} was credited before"
 

@@ -10,18 +10,20 @@ Always: funded = free + reserved + released + charged + refunded.
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain import errors
 from domain.events import (
     EscrowEvent,
     EscrowFreed,
     EscrowFunded,
+    EscrowOpened,
     EscrowRefunded,
     EscrowReleased,
     EscrowReserved,
     FeeCharged,
 )
-from domain.job import Job, fee_due_msat
+from domain.job import Job, chain_due_msat, fee_due_msat
 from domain.money import PositiveMsat
 
 
@@ -41,6 +43,12 @@ class Escrow(Struct, frozen=True, gc=False):
     charged_msat: int = 0
     refunded_msat: int = 0
     version: int = 0
+    missing_msat: int = 0
+
+    @property
+    def usable_msat(self) -> int:
+        """Free money that its outputs hold."""
+        return max(0, self.free_msat - self.missing_msat)
 
 
 def reserve(escrow: Escrow, job: str, client: str, amount_msat: int) -> EscrowReserved:
@@ -67,7 +75,7 @@ def settle(job: Job) -> list[FeeCharged | EscrowFreed]:
     """Charge the market's fee on a finished job, and give back what it did not use."""
     escrow, fee_msat = job.terms.escrow, fee_due_msat(job)
     left_msat = job.left_msat - fee_msat
-    charged = [FeeCharged(escrow, job.terms.job, fee_msat)] if fee_msat else []
+    charged = [FeeCharged(escrow, job.terms.job, fee_msat, chain_due_msat(job))] if fee_msat else []
     freed = [EscrowFreed(escrow, job.terms.job, left_msat)] if left_msat else []
     return [*charged, *freed]
 
@@ -83,15 +91,17 @@ def refund(escrow: Escrow, amount_msat: int) -> EscrowRefunded:
 
 
 def _need(escrow: Escrow, amount_msat: int) -> None:
-    if amount_msat > escrow.free_msat:
-        raise errors.EscrowTooSmall(escrow=escrow.id, free_msat=escrow.free_msat, needed_msat=amount_msat)
+    if amount_msat > escrow.usable_msat:
+        raise errors.EscrowTooSmall(escrow=escrow.id, free_msat=escrow.usable_msat, needed_msat=amount_msat)
 
 
 def evolve(escrow: Escrow | None, event: EscrowEvent) -> Escrow:
     """The escrow after ``event``."""
     if escrow is None:
-        assert isinstance(event, EscrowFunded), "an escrow's stream opens with EscrowFunded"
+        assert isinstance(event, EscrowOpened | EscrowFunded), "an escrow's stream opens with one of these"
         escrow = Escrow(event.escrow, event.client)
+    if isinstance(event, EscrowOpened):
+        return replace(escrow, version=escrow.version + 1)
     funded, unused, reserved, released, charged, refunded = 0, 0, 0, 0, 0, 0
     amount = event.amount_msat
     match event:
@@ -119,4 +129,5 @@ def evolve(escrow: Escrow | None, event: EscrowEvent) -> Escrow:
         escrow.charged_msat + charged,
         escrow.refunded_msat + refunded,
         escrow.version + 1,
+        escrow.missing_msat,
     )

@@ -10,10 +10,12 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
+from domain.bitcoin import Network
 from domain.blobs import BlobRef
 from domain.ids import (
     Address,
     At,
+    BlockHeader,
     Count,
     Digest,
     Epoch,
@@ -34,9 +36,8 @@ from domain.ids import (
 )
 from domain.meter import Meter
 from domain.money import Msat, PositiveMsat, Ppm, Sat
-from domain.bitcoin import Network
 
-Role = Literal["operator", "referee", "settlement", "clock", "inspector", "arbiter"]
+Role = Literal["operator", "referee", "settlement", "clock", "inspector"]
 #: Whose money a script holds: a client's budget, a worker's stake, or what the market and the arbiter keep for others.
 Account = Literal["escrow", "stake", "reserve"]
 #: What a payout is: a worker's reward, a client's free money, or a worker's free stake.
@@ -482,6 +483,7 @@ class ChainJoined(Event, frozen=True):
 
     Attributes:
         confirmations: Blocks, its own included, after which a transaction counts.
+        arbiter: The party that signs a payout as well, once it has found the same.
         market_script: Where the market's fees are paid.
     """
 
@@ -489,6 +491,7 @@ class ChainJoined(Event, frozen=True):
     height: Height
     block: Txid
     confirmations: Height
+    arbiter: PartyKey
     market_key: PublicKey
     arbiter_key: PublicKey
     market_script: Script
@@ -528,7 +531,7 @@ class DepositRestored(Event, frozen=True):
 
 
 class CoinTaken(Event, frozen=True):
-    """Somebody spent an output of the account without the market: its owner after the term, or two of its other keys."""
+    """An output was spent without the market: by its owner after the term, or by two of the account's other keys."""
 
     account: Account
     owner: PartyKey
@@ -639,13 +642,20 @@ class PayoutBroadcast(Event, frozen=True):
 
 
 class PayoutConfirmed(Event, frozen=True):
-    """The transaction is in the best chain, as deep as it takes."""
+    """The transaction is in the best chain, as deep as it takes.
+
+    Attributes:
+        header: Of its block. index, branch: Its place there, and the hashes that lead from it to the header's root.
+    """
 
     epoch: Epoch
     txid: Txid
     fee_sat: Sat
     height: Height
     block: Txid
+    header: BlockHeader
+    index: Count
+    branch: tuple[Digest, ...]
 
 
 class LogAnchored(Event, frozen=True):
@@ -694,7 +704,7 @@ EscrowEvent: TypeAlias = (
     EscrowOpened | EscrowFunded | EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed | EscrowRefunded
 )
 MarketEvent: TypeAlias = RoleGranted | RoleRevoked | FeeSet
-#: Of a script account, in its own stream.
+#: What happened to outputs of the market's accounts, in the chain's stream.
 CoinEvent: TypeAlias = DepositReorged | DepositRestored | CoinTaken
 ChainEvent: TypeAlias = ChainJoined | ChainAdvanced | ChainReorganised
 PayoutEvent: TypeAlias = (

@@ -32,6 +32,8 @@ Nonce = Annotated[str, _text(32, "[0-9a-f]", "commitment")]
 Reference = Annotated[str, _text((16, 64), "[0-9a-f]", "public")]
 #: Transaction or block id, as Bitcoin's tools print it.
 Txid = Annotated[str, _text(64, "[0-9a-f]", "public")]
+#: The 80 bytes of a block's header in hex.
+BlockHeader = Annotated[str, _text(160, "[0-9a-f]", "public")]
 #: An output of a transaction: its id, and its number in eight hex digits.
 OutPoint = Annotated[str, _text(72, "[0-9a-f]", "public")]
 #: Compressed secp256k1 public key in hex.

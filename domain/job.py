@@ -100,13 +100,13 @@ class Job(Struct, frozen=True, gc=False):
 
 
 def fee_msat(price_msat: int, fee_ppm: int) -> int:
-    """What the market charges for a run of this price."""
+    """A share of the price of a run."""
     return price_msat * fee_ppm // PPM
 
 
 def cost_msat(terms: JobPosted) -> int:
     """What the escrow must hold free for the job, in msat."""
-    return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)
+    return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat + terms.chain_msat)
 
 
 def reuse_msat(original: JobPosted) -> int:
@@ -115,12 +115,19 @@ def reuse_msat(original: JobPosted) -> int:
 
 
 def fee_due_msat(job: Job) -> int:
-    """What the market has earned on a finished job: its fee on each paid run, or all of the price of a reuse."""
+    """What is charged on a finished job: the fees on each paid run, or all of the price of a reuse."""
     if job.original:
         return job.left_msat
-    terms = job.terms
-    paid_runs = (cost_msat(terms) - job.left_msat) // terms.price_msat
-    return paid_runs * terms.fee_msat
+    return _paid_runs(job) * (job.terms.fee_msat + job.terms.chain_msat)
+
+
+def chain_due_msat(job: Job) -> int:
+    """The part of it that is kept for those who mine the payouts."""
+    return 0 if job.original else _paid_runs(job) * job.terms.chain_msat
+
+
+def _paid_runs(job: Job) -> int:
+    return (cost_msat(job.terms) - job.left_msat) // job.terms.price_msat
 
 
 def work_key(
@@ -141,9 +148,12 @@ def work_key(
 
 
 def post(
-    command: PostJob, job: JobId, client: str, now: datetime, *, program: ProgramAdmitted, fee_ppm: int
+    command: PostJob, job: JobId, client: str, now: datetime, *, program: ProgramAdmitted, fee_ppm: int, chain_ppm: int
 ) -> JobPosted:
     """Accept a job's terms.
+
+    Args:
+        fee_ppm, chain_ppm: Shares of the price for the market, and for those who mine the payouts.
 
     Raises:
         BadTerms: A field lies outside what the market deals in, or what the program is made for.
@@ -186,6 +196,7 @@ def post(
         ),
         command.expires_at,
         fee_msat(command.price_msat, fee_ppm),
+        fee_msat(command.price_msat, chain_ppm),
     )
     _check("the job's cost in msat", cost_msat(posted), 1, MSAT_MAX)
     return posted

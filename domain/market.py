@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from domain import dispute, errors, escrow, job, orders, policy, stake, task, worker
+from msgspec.structs import replace
+
+from domain import dispute, errors, escrow, job, orders, policy, settlement, stake, task, worker
+from domain.books import Books, key_of
 from domain.commands import (
     Actor,
     AdmitProgram,
     Command,
-    ConfirmDeposit,
     ExpireAssignment,
     ExpireJob,
     GrantRole,
@@ -27,10 +29,14 @@ from domain.events import (
     AssignmentExpired,
     AssignmentFailed,
     AssignmentReturned,
+    ChainEvent,
+    CoinEvent,
     DisputeOpened,
     DisputeRuled,
+    EscrowEvent,
     EscrowFreed,
     EscrowFunded,
+    EscrowOpened,
     EscrowRefunded,
     EscrowReleased,
     EscrowReserved,
@@ -41,6 +47,7 @@ from domain.events import (
     JobExpired,
     JobPosted,
     JobReused,
+    PayoutEvent,
     ProgramAdmitted,
     ReplicasWithdrawn,
     ResultCommitted,
@@ -51,6 +58,8 @@ from domain.events import (
     RoleGranted,
     RoleRevoked,
     StakeDeposited,
+    StakeEvent,
+    StakeOpened,
     StakeSlashed,
     StakeWithdrawn,
     TaskAssigned,
@@ -93,7 +102,7 @@ class World:
         self.operator = operator
         self.roles: set[tuple[str, str]] = {("operator", operator)}
         self.market_version = 0
-        self.fee_ppm = 0
+        self.fee_ppm = self.chain_ppm = 0
         self.programs: dict[str, ProgramAdmitted] = {}
         self._program_streams: set[bytes] = set()
         self.jobs: dict[str, job.Job] = {}
@@ -104,6 +113,7 @@ class World:
         self.stakes: dict[str, stake.Stake] = {}
         self.escrows: dict[str, escrow.Escrow] = {}
         self.references: set[str] = set()
+        self.books = Books()
         #: Completed jobs whose results may be handed out again, by client (none: to anybody) and work key.
         self.verified_work: dict[tuple[str, str], str] = {}
         self._streams: dict[tuple[Kind, str], bytes] = {}
@@ -147,7 +157,8 @@ class World:
             and ask.memory_mb >= terms.memory_mb
             and found.platform in terms.platforms
             and holding.running < ask.slots
-            and self.stake_of(key).held_msat - holding.locked_msat >= terms.stake_msat
+            and self.stake_of(key).usable_msat - holding.locked_msat >= terms.stake_msat
+            and not (terms.stake_msat and key in self.books.lapsed)
         )
 
     # ------------------------------------------------------------------------------------------------------- deciding
@@ -206,10 +217,14 @@ class World:
         if program is None:
             raise errors.NotAdmitted(program=command.program.address)
         id_ = job_id(actor.key, actor.nonce, actor.item)
-        posted = job.post(command, id_, actor.key, now, program=program, fee_ppm=self.fee_ppm)
+        shares = {"fee_ppm": self.fee_ppm, "chain_ppm": self.chain_ppm}
+        posted = job.post(command, id_, actor.key, now, program=program, **shares)
         account = self.escrows.get(command.escrow)
         if account is None:
             raise errors.UnknownEscrow(escrow=command.escrow)
+        if command.escrow in self.books.lapsed:
+            ends = self.books.terms[command.escrow][-1].expires_height
+            raise errors.TermEnding(escrow=command.escrow, expires_height=ends, height=self.books.height)
         original = self._verified_before(posted) if command.reuse else None
         if original is not None:
             due_msat = job.within_budget(command, job.reuse_msat(original))
@@ -244,7 +259,8 @@ class World:
 
     def _set_fee(self, command: SetFee, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         self._require(actor, "operator")
-        return (FeeSet(command.fee_ppm),) if command.fee_ppm != self.fee_ppm else ()
+        same = (command.fee_ppm, command.chain_ppm) == (self.fee_ppm, self.chain_ppm)
+        return () if same else (FeeSet(command.fee_ppm, command.chain_ppm),)
 
     def _cancel_job(self, command: job.CancelJob, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         return (job.cancel(self.job_of(command.job), actor.key),)
@@ -302,15 +318,21 @@ class World:
             raise errors.UnknownEscrow(escrow=escrow_id(actor.key))
         return (escrow.refund(account, command.amount_msat),)
 
-    def _confirm_deposit(self, command: ConfirmDeposit, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+    def _open_account(
+        self, command: settlement.OpenEscrow | settlement.OpenStake, actor: Actor, now: datetime
+    ) -> Sequence[AnyEvent]:
+        if isinstance(command, settlement.OpenEscrow):
+            return settlement.open_escrow(self, command, actor.key)
+        return settlement.open_stake(self, command, actor.key)
+
+    def _settle(self, command: Any, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         self._require(actor, "settlement")
-        if command.reference in self.references:
-            raise errors.AlreadyCredited(reference=command.reference)
-        if command.account == "escrow":
-            account = escrow_id(command.owner)
-            return (EscrowFunded(account, command.owner, command.amount_msat, command.reference),)
-        self.worker_of(command.owner)
-        return (StakeDeposited(command.owner, command.amount_msat, command.reference),)
+        return _SETTLED[type(command)](self, command)
+
+    def _contest(self, command: settlement.ContestPayout, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
+        if self.books.chain is None or actor.key != self.books.chain.arbiter:
+            raise errors.Unauthorised(needed="the market's arbiter")
+        return settlement.contest(self, command)
 
     def _grant_role(self, command: GrantRole, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         self._require(actor, "operator")
@@ -407,21 +429,60 @@ class World:
         self.workers[event.worker] = worker.evolve(self.workers.get(event.worker), event)
         return ""
 
-    def _fold_stake(self, event: StakeDeposited | StakeSlashed | StakeWithdrawn) -> str:
+    def _fold_stake(self, event: StakeEvent) -> str:
         self.stakes[event.worker] = stake.evolve(self.stakes.get(event.worker), event)
-        if isinstance(event, StakeDeposited):
-            self.references.add(event.reference)
+        match event:
+            case StakeOpened():
+                self.books.open_account(event)
+            case StakeDeposited():
+                self._credit(event)
+            case StakeSlashed():
+                self.books.slash(event)
+            case StakeWithdrawn():
+                self.books.leave(event)
+        return ""
+
+    def _credit(self, event: StakeDeposited | EscrowFunded) -> None:
+        on_chain = event.vout is not None
+        self.references.add(f"{event.reference}{event.vout:08x}" if on_chain else event.reference)
+        self.books.deposit(event)
+
+    def _fold_coin(self, event: CoinEvent) -> str:
+        self.books.move_coin(event)
+        key = key_of(event.account, event.owner)
+        missing_msat = self.books.missing_msat[key]
+        if event.account == "escrow":
+            self.escrows[key] = replace(self.escrows[key], missing_msat=missing_msat)
+        elif event.account == "stake":
+            self.stakes[key] = replace(self.stakes[key], missing_msat=missing_msat)
+        return ""
+
+    def _fold_chain(self, event: ChainEvent) -> str:
+        self.books.advance(event)
+        return ""
+
+    def _fold_payout(self, event: PayoutEvent) -> str:
+        self.books.pay(event)
         return ""
 
     def _fold_money(self, event: EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed) -> str:
         self.escrows[event.escrow] = escrow.evolve(self.escrows[event.escrow], event)
         self.jobs[event.job] = job.account(self.jobs[event.job], event)
+        if type(event) is EscrowReleased:
+            self.books.earn(event)
+        elif type(event) is FeeCharged:
+            self.books.charge(event)
         return event.job
 
-    def _fold_escrow(self, event: EscrowFunded | EscrowRefunded) -> str:
+    def _fold_escrow(self, event: EscrowOpened | EscrowFunded | EscrowRefunded) -> str:
         self.escrows[event.escrow] = escrow.evolve(self.escrows.get(event.escrow), event)
-        if isinstance(event, EscrowFunded):
-            self.references.add(event.reference)
+        match event:
+            case EscrowOpened():
+                self.books.open_account(event)
+            case EscrowFunded():
+                self._credit(event)
+            case EscrowRefunded():
+                self.books.leave(event)
         return ""
 
     def _fold_market(self, event: RoleGranted | RoleRevoked | FeeSet) -> str:
@@ -432,7 +493,7 @@ class World:
             case RoleRevoked():
                 self.roles.discard((event.role, event.party))
             case FeeSet():
-                self.fee_ppm = event.fee_ppm
+                self.fee_ppm, self.chain_ppm = event.fee_ppm, event.chain_ppm
         return ""
 
     def _fold_program(self, event: ProgramAdmitted) -> str:
@@ -477,6 +538,13 @@ class World:
     def _place_market(self, event: Any) -> Fact:
         return Fact(event, self._stream(Kind.market, self.operator), self.market_version)
 
+    def _place_chain(self, event: ChainEvent | CoinEvent) -> Fact:
+        return Fact(event, self._stream(Kind.settlement, self.operator), self.books.chain_version)
+
+    def _place_payout(self, event: PayoutEvent) -> Fact:
+        stream = stream_of(Kind.settlement, short_id(self.operator), event.epoch)
+        return Fact(event, stream, self.books.payouts[event.epoch].version)
+
     def _place_program(self, event: ProgramAdmitted) -> Fact:
         return Fact(event, program_stream(event.program), 1)
 
@@ -491,7 +559,9 @@ _DECISIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {
     dispute.RuleDispute: World._rule,
     stake.WithdrawStake: World._withdraw_stake,
     escrow.RefundEscrow: World._refund_escrow,
-    ConfirmDeposit: World._confirm_deposit,
+    settlement.OpenEscrow: World._open_account,
+    settlement.OpenStake: World._open_account,
+    settlement.ContestPayout: World._contest,
     ExpireAssignment: World._expire_assignment,
     ExpireJob: World._expire_job,
     GrantRole: World._grant_role,
@@ -500,6 +570,21 @@ _DECISIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {
     AdmitProgram: World._admit,
     **dict.fromkeys(worker.Command.__args__, World._worker),
 }
+
+#: What settlement alone may say.
+_SETTLED: dict[type, Callable[..., Sequence[AnyEvent]]] = {
+    settlement.ConfirmDeposit: settlement.confirm_deposit,
+    settlement.JoinChain: settlement.join,
+    settlement.AdvanceChain: settlement.advance,
+    settlement.ReorganiseChain: settlement.reorganise,
+    settlement.ReportTaken: settlement.taken,
+    settlement.ReturnLapsed: settlement.return_lapsed,
+    settlement.PlanPayout: settlement.plan,
+    settlement.RecordBroadcast: settlement.broadcast,
+    settlement.ConfirmPayout: settlement.confirm,
+    settlement.AbandonPayout: settlement.abandon,
+}
+_DECISIONS |= dict.fromkeys(_SETTLED, World._settle)
 
 _TASK_EVENTS = (
     TaskAssigned,
@@ -519,9 +604,12 @@ _FOLDS: dict[type, Callable[..., str]] = {
     **dict.fromkeys(_TASK_EVENTS, World._fold_task),
     **dict.fromkeys((DisputeOpened, DisputeRuled), World._fold_dispute),
     **dict.fromkeys(WorkerEvent.__args__, World._fold_worker),
-    **dict.fromkeys((StakeDeposited, StakeSlashed, StakeWithdrawn), World._fold_stake),
+    **dict.fromkeys(StakeEvent.__args__, World._fold_stake),
     **dict.fromkeys((EscrowReserved, EscrowReleased, FeeCharged, EscrowFreed), World._fold_money),
-    **dict.fromkeys((EscrowFunded, EscrowRefunded), World._fold_escrow),
+    **dict.fromkeys((EscrowOpened, EscrowFunded, EscrowRefunded), World._fold_escrow),
+    **dict.fromkeys(CoinEvent.__args__, World._fold_coin),
+    **dict.fromkeys(ChainEvent.__args__, World._fold_chain),
+    **dict.fromkeys(PayoutEvent.__args__, World._fold_payout),
     **dict.fromkeys((RoleGranted, RoleRevoked, FeeSet), World._fold_market),
     ProgramAdmitted: World._fold_program,
 }
@@ -530,10 +618,11 @@ _PLACES: dict[type, Callable[..., Fact]] = {
     **dict.fromkeys(_TASK_EVENTS, World._place_task),
     **dict.fromkeys((DisputeOpened, DisputeRuled), World._place_dispute),
     **dict.fromkeys(WorkerEvent.__args__, World._place_worker),
-    **dict.fromkeys((StakeDeposited, StakeSlashed, StakeWithdrawn), World._place_stake),
-    **dict.fromkeys(
-        (EscrowFunded, EscrowReserved, EscrowReleased, FeeCharged, EscrowFreed, EscrowRefunded), World._place_escrow
-    ),
+    **dict.fromkeys(StakeEvent.__args__, World._place_stake),
+    **dict.fromkeys(EscrowEvent.__args__, World._place_escrow),
+    **dict.fromkeys(CoinEvent.__args__, World._place_chain),
+    **dict.fromkeys(ChainEvent.__args__, World._place_chain),
+    **dict.fromkeys(PayoutEvent.__args__, World._place_payout),
     **dict.fromkeys((RoleGranted, RoleRevoked, FeeSet), World._place_market),
     ProgramAdmitted: World._place_program,
 }

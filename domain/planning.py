@@ -8,25 +8,28 @@
 - An output holds nothing, or at least ``CHANGE_MIN_SAT``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from domain import payout
 from domain.bitcoin import dust_sat, op_return, p2wsh, payout_vsize, reserve_script
-from domain.books import RESERVE, Books, Held, Term, key_of
+from domain.books import RESERVE, Books, Held, Term
 from domain.errors import Refused
-from domain.events import Account, Coin, Drawn, Due, Paid, PayoutAllotted, PayoutPlanned
+from domain.events import Coin, Drawn, Due, Paid, PayoutAllotted, PayoutPlanned
 from domain.money import MSAT_PER_SAT, PPM
 from domain.payout import LADDER, fee_sat
 
 #: The most of what is paid that may go to the miners.
 FEE_PPM: Final = 20_000
 CHANGE_MIN_SAT: Final = 330
-#: Payees of one transaction: it has to stay below what nodes relay (400,000 weight units).
-PAYEES_MAX: Final = 2_900
-#: Outputs of one account that one payout spends, and jobs that one reward is paid for.
-COINS_MAX, JOBS_MAX = 20, 2_000
-#: What a P2WPKH output adds; what spending an output of a script account and making another adds.
+#: Nodes relay no transaction above 400,000 weight units.
+VSIZE_MAX: Final = 99_900
+#: Outputs of one account that one payout spends, jobs that one reward is paid for, escrows that one payout draws from.
+COINS_MAX, JOBS_MAX, ESCROWS_MAX = 20, 2_000, 250
+#: What a P2WPKH output adds; what spending an output of a script account and making another adds, rounded up.
 OUTPUT_VB, DRAW_VB = 31, 160
 #: What every payout has: version, lock time, counts, and the anchor.
 FRAME_VB: Final = 54
@@ -49,13 +52,15 @@ class Source(NamedTuple):
 
     Attributes:
         pool_sat: The most that the pool may have of it. due_sat: What its owner gets.
+        forced: All that the pool may have is drawn, needed or not.
     """
 
     key: str
     term: Term
     coins: tuple[Held, ...]
     pool_sat: int
-    due_sat: int = 0
+    due_sat: int
+    forced: bool
 
     @property
     def value_sat(self) -> int:
@@ -64,10 +69,21 @@ class Source(NamedTuple):
     def legal(self, wanted_sat: int) -> int:
         """The most that can be drawn, up to ``wanted_sat``, so that the change is no dust."""
         rest_sat = self.value_sat - self.due_sat
-        most_sat = min(wanted_sat, self.pool_sat, rest_sat)
+        most_sat = max(0, min(wanted_sat, self.pool_sat, rest_sat))
         if rest_sat == most_sat or rest_sat - most_sat >= CHANGE_MIN_SAT:
             return most_sat
         return max(0, rest_sat - CHANGE_MIN_SAT)
+
+
+class Draw(NamedTuple):
+    """What is taken of a source."""
+
+    source: Source
+    pool_sat: int
+
+    @property
+    def change_sat(self) -> int:
+        return self.source.value_sat - self.source.due_sat - self.pool_sat
 
 
 def minimum_sat(rate_msat: int) -> int:
@@ -92,92 +108,84 @@ def plan(
         raise NothingToPay(reason="the market has not joined a chain")
     if books.open_payouts:
         raise NothingToPay(reason=f"payout {books.open_payouts[0]} is not settled yet")
-    drafted = _Draft(books, rate_msat).settled()
-    allotted = drafted.allotments(epoch)
+    draft = _Draft(books, market, rate_msat)
+    draft.settle()
+    allotted = draft.allotments(epoch)
     planned = PayoutPlanned(
         epoch=epoch,
         height=books.height,
         rate_msat=rate_msat,
-        fees_sat=drafted.fees_sat,
-        fund_sat=drafted.fund_sat,
-        drawn=drafted.drawn(),
-        market_sat=drafted.market_sat,
+        fees_sat=draft.fees_sat,
+        fund_sat=draft.fund_sat,
+        drawn=draft.drawn(),
+        market_sat=draft.market_sat,
         market_script=chain.market_script,
-        reserve_sat=drafted.reserve_sat,
-        reserve_script=drafted.reserve.hex(),
+        reserve_sat=draft.reserve_sat,
+        reserve_script=draft.reserve.hex(),
         size=size,
         root=root,
         receipts=payout.receipts_root(allotted),
         previous=books.anchor,
-        anchor="",
+        anchor=books.anchor,
     )
-    receipts, previous = planned.receipts, planned.previous
-    said = payout.anchor(market, epoch, size, root, receipts, previous)
-    return _with_anchor(planned, said), allotted
-
-
-def _with_anchor(planned: PayoutPlanned, anchor: str) -> PayoutPlanned:
-    from msgspec.structs import replace
-
-    return replace(planned, anchor=anchor)
+    said = payout.anchor(market, epoch, size, root, planned.receipts, planned.previous)
+    return replace(planned, anchor=said), allotted
 
 
 class _Draft:
     """A payout on its way: whom it pays, what it draws from, what it costs."""
 
-    def __init__(self, books: Books, rate_msat: int) -> None:
+    def __init__(self, books: Books, market: str, rate_msat: int) -> None:
         assert books.chain is not None
+        self.books, self.rate_msat, self._chain = books, rate_msat, books.chain
         keys = bytes.fromhex(books.chain.market_key), bytes.fromhex(books.chain.arbiter_key)
-        self.books, self.rate_msat = books, rate_msat
-        self._reserve_witness = reserve_script(*keys)
-        self.reserve = p2wsh(self._reserve_witness)
+        self._reserve_term = Term("reserve", market, reserve_script(*keys), 0, b"")
+        self.reserve = p2wsh(self._reserve_term.witness_script)
+        self._coins = _largest_coins(books)
         self.urgent = any(books.undrawn_msat.get(key) for key in books.lapsed)
         self.leaving = self._leaving()
         self.slashed = self._slashed()
         self.rewards, self.market_sat = self._rewards()
         self.fund_sat = self.reserve_sat = 0
         self.fees_sat: tuple[int, ...] = ()
-        self.sources: list[tuple[Source, int]] = []
+        self.draws: list[Draw] = []
 
     # ----------------------------------------------------------------------------------------------------- who is paid
     def _rewards(self) -> tuple[list[Payee], int]:
         """Workers whose reward is worth an output, the largest first, and the market's own part."""
         least_sat = CHANGE_MIN_SAT if self.urgent else minimum_sat(self.rate_msat)
         found = []
-        for worker in self.books.earned_msat:
+        for worker, by_job in self.books.earned_msat.items():
             term = self.books.term_of(worker)
-            amount_sat = self._payable_sat(worker)
+            amount_sat = sum(list(by_job.values())[:JOBS_MAX]) // MSAT_PER_SAT
             if term is not None and amount_sat >= least_sat:
                 found.append(Payee("reward", worker, amount_sat, term.payout_script))
         found.sort(key=lambda payee: (-payee.amount_sat, payee.owner))
-        market_sat = max(0, self.books.fees_msat) // MSAT_PER_SAT
-        return found[:PAYEES_MAX], market_sat if market_sat >= least_sat else 0
-
-    def _payable_sat(self, worker: str) -> int:
-        by_job = self.books.earned_msat[worker]
-        payable = list(by_job.values())[:JOBS_MAX]
-        return sum(payable) // MSAT_PER_SAT
+        market_sat = self.books.fees_msat // MSAT_PER_SAT
+        return found[: VSIZE_MAX // OUTPUT_VB], market_sat if market_sat >= least_sat else 0
 
     def _leaving(self) -> list[Payee]:
-        """Owners who take their own money out."""
+        """Owners who take their own money out; what workers earned goes before them."""
         found = []
         for key, amount_msat in self.books.leaving_msat.items():
-            term = self.books.term_of(key)
-            if term is None or term.account == "reserve" or amount_msat < CHANGE_MIN_SAT * MSAT_PER_SAT:
+            term, coins = self.books.term_of(key), self._coins.get(key, ())
+            if term is None or not amount_msat or not coins:
                 continue
-            coins = self._coins(key)
             value_sat = sum(coin.value_sat for coin in coins)
-            amount_sat = min(amount_msat // MSAT_PER_SAT, value_sat)
+            others_sat = -(-(self.books.undrawn_msat.get(key, 0) + self.books.slashed_msat.get(key, 0)) // MSAT_PER_SAT)
+            amount_sat = min(amount_msat // MSAT_PER_SAT, value_sat - others_sat)
             if 0 < value_sat - amount_sat < CHANGE_MIN_SAT:
                 amount_sat = value_sat - CHANGE_MIN_SAT
             due: Due = "escrow" if term.account == "escrow" else "stake"
             payee = Payee(due, term.owner, amount_sat, term.payout_script, key)
-            if amount_sat - fee_sat(self._added_vb(payee) + FRAME_VB, self.rate_msat) >= dust_sat(payee.script):
+            borne_sat = fee_sat(self._added_vb(payee) + FRAME_VB, self.rate_msat)
+            if amount_sat - borne_sat >= dust_sat(payee.script):
                 found.append(payee)
-        return sorted(found, key=lambda payee: (payee.due, payee.owner))[:PAYEES_MAX]
+        return sorted(found, key=lambda payee: (payee.due, payee.owner))[:ESCROWS_MAX]
 
     def _added_vb(self, payee: Payee) -> int:
-        return 9 + len(payee.script) + DRAW_VB * max(1, len(self._coins(payee.key)))
+        """What paying it adds if nothing else is drawn from its account."""
+        return 9 + len(payee.script) + DRAW_VB * len(self._coins[payee.key])
 
     def _slashed(self) -> dict[str, int]:
         """Stake that was forfeited and is worth the moving, by worker, in sat."""
@@ -187,48 +195,64 @@ class _Draft:
         for worker, amount_msat in sorted(self.books.slashed_msat.items()):
             amount_sat = amount_msat // MSAT_PER_SAT
             wanted = amount_sat >= least_sat or worker in leaving or worker in self.books.lapsed
-            if amount_sat and wanted and self._coins(worker):
+            if amount_sat and wanted and worker in self._coins:
                 found[worker] = amount_sat
         return found
 
-    def _coins(self, key: str) -> tuple[Held, ...]:
-        """What is spent of an account: its largest outputs."""
-        coins = sorted(self.books.coins_of(key), key=lambda coin: (-coin.value_sat, coin.outpoint))
-        return tuple(coins[:COINS_MAX])
-
-    # -------------------------------------------------------------------------------------------- what it is drawn from
-    def settled(self) -> "_Draft":
-        """The draft with everything in balance.
+    # ------------------------------------------------------------------------------------------- until it is in balance
+    def settle(self) -> None:
+        """Find what to draw and what it costs; pay less where that cannot be.
 
         Raises:
             NothingToPay: With the reason.
         """
         reason = "nobody has enough due"
-        while True:
-            if not (self.rewards or self.market_sat or self.leaving or self.slashed):
-                raise NothingToPay(reason=reason)
+        while self.rewards or self.market_sat or self.leaving or self.slashed:
             short_sat = self._balance()
-            if short_sat > 0:
+            if short_sat:
                 reason = "the outputs that it would be paid from hold too little"
-                self._shorten(short_sat)
-                continue
-            problem = self._too_dear()
-            if not problem:
-                return self
-            reason = problem
-            self.rewards, self.market_sat, self.slashed, self.urgent = [], 0, {}, False
+                self._pay_less(short_sat)
+            elif (excess_vb := self._vsize() - VSIZE_MAX) > 0:
+                reason = "it would be larger than nodes relay"
+                self._pay_fewer(-(-excess_vb // OUTPUT_VB))
+            elif problem := self._too_dear():
+                reason = problem
+                self._forgo()
+            elif not self.draws:
+                break
+            else:
+                return
+        raise NothingToPay(reason=reason)
 
-    def _shorten(self, short_sat: int) -> None:
-        """Pay less: the market waits first, then those with the smallest rewards."""
-        if self.market_sat or not self.rewards:
-            self.market_sat, self.slashed = 0, self.slashed if self.rewards else {}
-        else:
+    def _pay_less(self, short_sat: int) -> None:
+        """The market waits first, then those with the smallest rewards, then slashes, then owners."""
+        if self.market_sat:
+            self.market_sat = 0
+        elif self.rewards:
             while self.rewards and short_sat > 0:
                 short_sat -= self.rewards.pop().amount_sat
+        elif self.slashed:
+            self.slashed = {}
+        else:
+            self.leaving.pop()
+
+    def _pay_fewer(self, payees: int) -> None:
+        if self.rewards:
+            del self.rewards[-payees:]
+        elif self.slashed:
+            self.slashed = {}
+        else:
+            del self.leaving[-payees:]
+
+    def _forgo(self) -> None:
+        """Pay nothing that the fund for miners would have to bear."""
+        if not (self.rewards or self.market_sat or self.slashed):
+            self.leaving = []
+        self.rewards, self.market_sat, self.slashed, self.urgent = [], 0, {}, False
 
     def _balance(self) -> int:
-        """Draw what is needed, fees included; what is missing, in sat."""
-        self.fund_sat = self.reserve_sat = 0
+        """Draw what is needed, fees included; returns what is missing, in sat."""
+        self.fund_sat = 0
         for _ in range(10):
             paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat
             short_sat = self._draw(paid_sat + self.fund_sat)
@@ -241,133 +265,157 @@ class _Draft:
         return 1
 
     def _draw(self, wanted_sat: int) -> int:
-        """Choose sources for the pool; those of owners who leave, of slashes and of ending terms are drawn anyhow.
+        """Choose what to draw for the pool; more than is wanted goes to the reserve.
 
         Returns:
             What is missing of ``wanted_sat``, or what would be left over as dust.
         """
-        due = {payee.key: payee.amount_sat for payee in self.leaving}
-        forced = {key for key in self.books.lapsed if self.books.undrawn_msat.get(key)} if self.urgent else set()
-        chosen: list[tuple[Source, int]] = []
-        got_sat = 0
-        for source in self._candidates(due, wanted_sat):
-            must = source.key in forced or source.term.account != "escrow"
-            drawn_sat = source.legal(source.pool_sat if must else max(0, wanted_sat - got_sat))
-            if drawn_sat or source.due_sat:
-                chosen.append((source, drawn_sat))
-                got_sat += drawn_sat
-        self.sources = chosen
-        self.reserve_sat = got_sat - wanted_sat
+        draws, got_sat = [], 0
+        for source in self._sources(wanted_sat):
+            pool_sat = source.legal(source.pool_sat if source.forced else wanted_sat - got_sat)
+            if pool_sat or source.due_sat:
+                draws.append(Draw(source, pool_sat))
+                got_sat += pool_sat
+        self.draws, self.reserve_sat = draws, max(0, got_sat - wanted_sat)
         if 0 < self.reserve_sat < CHANGE_MIN_SAT:
-            return self._give_back(self.reserve_sat)
-        return max(0, -self.reserve_sat)
+            return self._draw_less(self.reserve_sat)
+        return max(0, wanted_sat - got_sat)
 
-    def _give_back(self, extra_sat: int) -> int:
-        """Draw so much less, where it can be; returns what still has to be got rid of."""
-        for place, (source, drawn_sat) in enumerate(self.sources):
-            less_sat = source.legal(drawn_sat - extra_sat) if drawn_sat >= extra_sat else 0
-            if drawn_sat - less_sat == extra_sat:
-                self.sources[place] = (source, less_sat)
+    def _draw_less(self, extra_sat: int) -> int:
+        """Leave so much where it is, if it can be; returns what still has to go somewhere."""
+        for place, (source, pool_sat) in enumerate(self.draws):
+            if pool_sat >= extra_sat and source.legal(pool_sat - extra_sat) == pool_sat - extra_sat:
+                self.draws[place] = Draw(source, pool_sat - extra_sat)
+                if pool_sat == extra_sat and not source.due_sat:
+                    del self.draws[place]
                 self.reserve_sat = 0
                 return 0
         return extra_sat
 
-    def _candidates(self, due: dict[str, int], wanted_sat: int) -> list[Source]:
-        """Every account that could give something: ending terms first, then those with most to give."""
+    def _sources(self, wanted_sat: int) -> list[Source]:
+        """Every account that could give: those that must, then ending terms, then those with most to give."""
+        books = self.books
+        due = {payee.key: payee.amount_sat for payee in self.leaving}
+        pool = {key: msat // MSAT_PER_SAT for key, msat in books.undrawn_msat.items() if msat} if wanted_sat else {}
         found = []
-        pool = {key: msat // MSAT_PER_SAT for key, msat in self.books.undrawn_msat.items()} if wanted_sat else {}
-        for key in sorted({*pool, *due, *self.slashed}):
-            term, coins = self.books.term_of(key), self._coins(key)
-            if term is not None and coins:
-                pool_sat = self.slashed.get(key, 0) if term.account == "stake" else pool.get(key, 0)
-                found.append(Source(key, term, coins, pool_sat, due.get(key, 0)))
-        reserve = tuple(self.books.coins_of(RESERVE))
+        for key in sorted({*pool, *due, *self.slashed} & self._coins.keys()):
+            term = books.term_of(key)
+            assert term is not None, "an account with outputs has a script"
+            staked = term.account == "stake"
+            pool_sat = self.slashed.get(key, 0) if staked else pool.get(key, 0)
+            forced = staked or (self.urgent and key in books.lapsed)
+            found.append(Source(key, term, self._coins[key], pool_sat, due.get(key, 0), forced))
+        found += self._reserve_source()
+        found.sort(key=lambda one: (one.term.account != "escrow", not one.forced, -one.pool_sat, one.key))
+        must = [one for one in found if one.forced or one.due_sat]
+        may = [one for one in found if not (one.forced or one.due_sat)][:ESCROWS_MAX]
+        return sorted(must + may, key=lambda one: one.term.account != "escrow")
+
+    def _reserve_source(self) -> list[Source]:
+        """The reserve, where it is touched anyhow or holds enough that is not forfeited."""
+        coins = self._coins.get(RESERVE, ())
         carried_sat = self.books.reserve_sat - self.books.forfeited_msat // MSAT_PER_SAT
-        if reserve and (self.slashed or carried_sat >= fee_sat(DRAW_VB, self.rate_msat) * PPM // FEE_PPM):
-            term = Term("reserve", "", self._reserve_witness, 0, b"")
-            found.append(Source(RESERVE, term, reserve, sum(coin.value_sat for coin in reserve)))
-        lapsed = self.books.lapsed
-        found.sort(key=lambda one: (one.term.account != "escrow", one.key not in lapsed, -one.pool_sat, one.key))
-        anyhow = [one for one in found if one.term.account != "escrow" or one.due_sat]
-        return [one for one in found if one not in anyhow][:PAYEES_MAX // 10] + anyhow
+        if not coins or not (self.slashed or carried_sat * FEE_PPM >= fee_sat(DRAW_VB, self.rate_msat) * PPM):
+            return []
+        return [Source(RESERVE, self._reserve_term, coins, sum(coin.value_sat for coin in coins), 0, True)]
 
     # ---------------------------------------------------------------------------------------------------- what it costs
     def _fees(self) -> tuple[tuple[int, ...], int]:
         """The fee at each rung that can be paid, and what the fund bears of the last."""
-        vsize = self._vsize()
-        allotted = self.allotments(1)
-        fees, fund_sat = [], 0
-        for rung in range(len(LADDER)):
-            borne = [payout.borne_sat(one, self.rate_msat, rung) for one in allotted]
-            whole_sat = max(fee_sat(vsize, self.rate_msat * LADDER[rung]), sum(borne))
-            bears_sat = whole_sat - sum(borne)
-            left = all(one.amount_sat - sat >= dust_sat(bytes.fromhex(one.script)) for one, sat in zip(allotted, borne, strict=True))
-            if rung and not (left and self._may_rise(bears_sat - fund_sat, bears_sat)):
+        vsize, borne_vb = self._vsize(), [(payee, self._borne_vb(payee)) for payee in self.leaving]
+        fees: list[int] = []
+        fund_sat = 0
+        for multiple in LADDER:
+            rate_msat = self.rate_msat * multiple
+            borne = [(payee, fee_sat(vb, rate_msat)) for payee, vb in borne_vb]
+            borne_sat = sum(sat for _, sat in borne)
+            whole_sat = max(fee_sat(vsize, rate_msat), borne_sat)
+            paid = all(payee.amount_sat - sat >= dust_sat(payee.script) for payee, sat in borne)
+            if fees and not (paid and self._may_rise(fund_sat, whole_sat - borne_sat)):
                 break
             fees.append(whole_sat)
-            fund_sat = bears_sat
+            fund_sat = whole_sat - borne_sat
         return tuple(fees), fund_sat
 
-    def _may_rise(self, more_sat: int, bears_sat: int) -> bool:
+    def _may_rise(self, from_sat: int, to_sat: int) -> bool:
         """Whether the fund can bear a dearer rung, and an escrow's change take back what a cheaper one leaves."""
-        if not more_sat:
+        if from_sat == to_sat:
             return True
-        first = self.sources[0] if self.sources else None
-        absorbs = first is not None and first[0].term.account == "escrow" and self._change_sat(*first) > 0
-        return absorbs and bears_sat * MSAT_PER_SAT <= self.books.fund_msat
+        first = self.draws[0] if self.draws else None
+        absorbs = first is not None and first.source.term.account == "escrow" and first.pool_sat and first.change_sat
+        return bool(absorbs) and to_sat * MSAT_PER_SAT <= self.books.fund_msat
 
     def _too_dear(self) -> str:
         """Why it must not be paid now, if so."""
-        bears_sat = self.fees_sat[0] - sum(payout.borne_sat(one, self.rate_msat, 0) for one in self.allotments(1))
+        borne_sat = sum(fee_sat(self._borne_vb(payee), self.rate_msat) for payee in self.leaving)
+        bears_sat, fund_sat = self.fees_sat[0] - borne_sat, self.books.fund_msat // MSAT_PER_SAT
         paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat + sum(self.slashed.values())
-        if bears_sat * MSAT_PER_SAT > self.books.fund_msat:
-            return f"the fee is {bears_sat} sat, the fund for miners holds {self.books.fund_msat // MSAT_PER_SAT}"
+        if bears_sat > fund_sat:
+            return f"the fee is {bears_sat} sat, and the fund for miners holds {fund_sat} sat"
         if not self.urgent and bears_sat * PPM > paid_sat * FEE_PPM:
             return f"the fee of {bears_sat} sat is more than 2 % of the {paid_sat} sat that it would pay"
         return ""
 
     def _vsize(self) -> int:
-        inputs = [len(coin.term.witness_script) for source, _ in self.sources for coin in source.coins]
+        inputs = [len(coin.term.witness_script) for draw in self.draws for coin in draw.source.coins]
         outputs = [payee.script for payee in (*self.rewards, *self.leaving)]
-        assert self.books.chain is not None
         if self.market_sat:
-            outputs.append(bytes.fromhex(self.books.chain.market_script))
+            outputs.append(bytes.fromhex(self._chain.market_script))
         outputs.append(op_return(bytes(32)))
-        changes = sum(self._change_sat(source, drawn_sat) > 0 for source, drawn_sat in self.sources)
+        changes = sum(draw.change_sat > 0 for draw in self.draws)
         outputs += [self.reserve] * (changes + bool(self.reserve_sat))
         return payout_vsize(inputs, outputs)
+
+    def _borne_vb(self, payee: Payee) -> int:
+        """What its owner bears: what it adds, and its part of the frame where the pool pays nothing."""
+        shared = self.rewards or self.market_sat or self.slashed
+        frame_vb = 0 if shared else -(-FRAME_VB // len(self.leaving))
+        drawn = any(draw.source.key == payee.key and draw.pool_sat for draw in self.draws)
+        return frame_vb + (9 + len(payee.script) if drawn else self._added_vb(payee))
 
     # ------------------------------------------------------------------------------------------------- as events say it
     def allotments(self, epoch: int) -> list[PayoutAllotted]:
         """What each payee gets, in the order of the outputs."""
-        drawn = {source.key for source, pool_sat in self.sources if pool_sat}
-        frame_vb = 0 if self.rewards or self.market_sat or self.slashed else -(-FRAME_VB // max(1, len(self.leaving)))
-        found = []
-        for payee in self.rewards:
-            paid = tuple(shares(self.books, payee.owner, payee.amount_sat * MSAT_PER_SAT))
-            found.append(PayoutAllotted(epoch, "reward", payee.owner, payee.amount_sat, 0, payee.script.hex(), paid))
-        for payee in self.leaving:
-            own_vb = 9 + len(payee.script) if payee.key in drawn else self._added_vb(payee)
-            found.append(
-                PayoutAllotted(epoch, payee.due, payee.owner, payee.amount_sat, own_vb + frame_vb, payee.script.hex())
+        found = [
+            PayoutAllotted(
+                epoch,
+                payee.due,
+                payee.owner,
+                payee.amount_sat,
+                self._borne_vb(payee) if payee.key else 0,
+                payee.script.hex(),
+                () if payee.key else tuple(_shares(self.books, payee.owner, payee.amount_sat * MSAT_PER_SAT)),
             )
+            for payee in (*self.rewards, *self.leaving)
+        ]
         return payout.in_order(found)
 
-    def _change_sat(self, source: Source, pool_sat: int) -> int:
-        return source.value_sat - source.due_sat - pool_sat
-
     def drawn(self) -> tuple[Drawn, ...]:
-        return tuple(self._drawn(source, pool_sat) for source, pool_sat in self.sources)
+        """What is taken of each account."""
+        found = []
+        for draw in self.draws:
+            source = draw.source
+            spent = tuple(Coin(coin.outpoint, coin.value_sat) for coin in source.coins)
+            owner, script = source.term.owner, source.term.script.hex()
+            found.append(
+                Drawn(source.term.account, owner, spent, source.due_sat, draw.pool_sat, draw.change_sat, script)
+            )
+        return tuple(found)
 
-    def _drawn(self, source: Source, pool_sat: int) -> Drawn:
-        script = self.reserve if source.key == RESERVE else source.term.script
-        account: Account = source.term.account
-        spent = tuple(Coin(coin.outpoint, coin.value_sat) for coin in source.coins)
-        change_sat = self._change_sat(source, pool_sat)
-        return Drawn(account, source.term.owner, spent, source.due_sat, pool_sat, change_sat, script.hex())
+
+def _largest_coins(books: Books) -> dict[str, tuple[Held, ...]]:
+    """What may be spent of each account: its largest outputs that nothing is about to spend."""
+    found: defaultdict[str, list[Held]] = defaultdict(list)
+    for coin in books.coins.values():
+        if not coin.epoch:
+            found[coin.key].append(coin)
+    return {
+        key: tuple(sorted(coins, key=lambda coin: (-coin.value_sat, coin.outpoint))[:COINS_MAX])
+        for key, coins in found.items()
+    }
 
 
-def shares(books: Books, worker: str, amount_msat: int) -> Iterable[Paid]:
+def _shares(books: Books, worker: str, amount_msat: int) -> Iterable[Paid]:
     """The work that a reward pays for, what was earned first first."""
     for job, earned_msat in books.earned_msat[worker].items():
         taken_msat = min(amount_msat, earned_msat)

@@ -1,6 +1,8 @@
 """One worker's stake: money it loses when a referee rejects its result. Part of it is locked by open assignments.
 
 StakeDeposited  outside -> held     StakeSlashed  held -> slashed     StakeWithdrawn  held -> outside
+
+What a reorganised chain or somebody else's transaction took of its outputs is ``missing``; see ``domain.escrow``.
 """
 
 from typing import assert_never
@@ -8,7 +10,7 @@ from typing import assert_never
 from msgspec import Struct
 
 from domain import errors
-from domain.events import StakeDeposited, StakeEvent, StakeSlashed, StakeWithdrawn
+from domain.events import StakeDeposited, StakeEvent, StakeOpened, StakeSlashed, StakeWithdrawn
 from domain.money import PositiveMsat
 
 
@@ -25,6 +27,12 @@ class Stake(Struct, frozen=True):
     slashed_msat: int = 0
     withdrawn_msat: int = 0
     version: int = 0
+    missing_msat: int = 0
+
+    @property
+    def usable_msat(self) -> int:
+        """What is held by outputs that are there."""
+        return max(0, self.held_msat - self.missing_msat)
 
 
 def withdraw(stake: Stake, locked_msat: int, amount_msat: int) -> StakeWithdrawn:
@@ -33,7 +41,7 @@ def withdraw(stake: Stake, locked_msat: int, amount_msat: int) -> StakeWithdrawn
     Raises:
         StakeTooSmall: Less is free of open assignments.
     """
-    free_msat = stake.held_msat - locked_msat
+    free_msat = stake.usable_msat - locked_msat
     if amount_msat > free_msat:
         raise errors.StakeTooSmall(free_msat=free_msat, needed_msat=amount_msat)
     return StakeWithdrawn(stake.worker, amount_msat)
@@ -50,6 +58,8 @@ def evolve(stake: Stake | None, event: StakeEvent) -> Stake:
     stake = stake or Stake(event.worker)
     deposited, slashed, withdrawn = 0, 0, 0
     match event:
+        case StakeOpened():
+            pass
         case StakeDeposited():
             deposited = event.amount_msat
         case StakeSlashed():
@@ -65,4 +75,5 @@ def evolve(stake: Stake | None, event: StakeEvent) -> Stake:
         stake.slashed_msat + slashed,
         stake.withdrawn_msat + withdrawn,
         stake.version + 1,
+        stake.missing_msat,
     )

@@ -19,10 +19,13 @@ from msgspec import Struct, inspect
 from domain.commands import Command
 from domain.errors import Refused
 from domain.events import (
+    ChainEvent,
+    CoinEvent,
     DisputeEvent,
     EscrowEvent,
     JobEvent,
     MarketEvent,
+    PayoutEvent,
     ProgramEvent,
     StakeEvent,
     TaskEvent,
@@ -47,6 +50,7 @@ KINDS: Final[Mapping[type, Kind]] = {
         Kind.escrow: EscrowEvent,
         Kind.market: MarketEvent,
         Kind.program: ProgramEvent,
+        Kind.settlement: ChainEvent | CoinEvent | PayoutEvent,
     }.items()
     for event in get_args(events) or (events,)
 }
@@ -198,6 +202,7 @@ _OWNERS: Final = {
     Kind.escrow: "the escrow's id",
     Kind.market: "a digest of the operator's key",
     Kind.program: "the first 12 bytes of the program's address",
+    Kind.settlement: "a digest of the operator's key",
 }
 
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from domain import blobs, commands, dispute, escrow, job, stake, task, worker
+from domain import blobs, commands, dispute, escrow, job, settlement, stake, task, worker
 from domain.commands import Actor
 from domain.errors import Refused
 from domain.ids import escrow_id
@@ -82,7 +82,7 @@ class Simulation:
             self.records.append(Stored(*record))
 
     def deposit(self, account: str, owner: str, amount_msat: int) -> None:
-        self.do(commands.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}"), SETTLEMENT)  # type: ignore[arg-type]
+        self.do(settlement.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}"), SETTLEMENT)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------------------------------------------------ moves
     def post(self, *, tasks: int | None = None, replicas: int | None = None, stake_msat: int | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 import pytest
 
 from domain.blobs import BlobRef, blob_ref, equality_tag, result_commitment
-from domain.commands import Actor, AdmitProgram, Command, ConfirmDeposit, ExpireAssignment, ExpireJob, GrantRole
+from domain.commands import Actor, AdmitProgram, Command, ExpireAssignment, ExpireJob, GrantRole
 from domain.dispute import RuleDispute
 from domain.errors import Refused
 from domain.events import AnyEvent, JobPosted
@@ -16,6 +16,7 @@ from domain.ids import escrow_id
 from domain.job import PostJob
 from domain.market import World
 from domain.meter import Meter
+from domain.settlement import ConfirmDeposit
 from domain.task import CommitResult, SubmitResult
 from domain.worker import PlaceAsk, RegisterWorker
 
@@ -121,6 +122,12 @@ class Market:
     def snapshot(self) -> dict[str, object]:
         """Everything that the world knows, to compare later."""
         kept = {name: copy.copy(value) for name, value in vars(self.world).items() if name != "holdings"}
+        books = vars(self.world.books)
+        kept["books"] = {name: copy.deepcopy(value) for name, value in books.items() if name != "payouts"}
+        kept["payouts"] = {
+            epoch: (one.state, one.version, one.confirmed, list(one.allotted))
+            for epoch, one in books["payouts"].items()
+        }
         kept["tasks_of"] = {job: list(tasks) for job, tasks in self.world.tasks_of.items()}
         holdings = self.world.holdings.items()
         kept["holdings"] = {

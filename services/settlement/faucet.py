@@ -14,9 +14,9 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from domain.commands import ConfirmDeposit
 from domain.errors import Refused
 from domain.money import PositiveMsat
+from domain.settlement import ConfirmDeposit
 from services.bus.client import Commander, RefusedByMarket
 from services.bus.commands import Refusal, Reply, decode_reply, encode_reply
 from services.bus.wire import BusError

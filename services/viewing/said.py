@@ -16,7 +16,8 @@ def said(event: AnyEvent) -> str:
         case e.RoleRevoked():
             return f"{short(event.party)} may no longer act as {event.role}"
         case e.FeeSet():
-            return f"the market's fee is {event.fee_ppm / 10_000:g} % of a price"
+            chain = f", {event.chain_ppm / 10_000:g} % more are kept for miners" if event.chain_ppm else ""
+            return f"the market's fee is {event.fee_ppm / 10_000:g} % of a price{chain}"
         case e.ProgramAdmitted():
             return f"program {short(event.program.removeprefix('sha256:'))} was read and may run"
         case e.JobPosted():
@@ -91,7 +92,53 @@ def said(event: AnyEvent) -> str:
         case e.EscrowFreed():
             return f"{sat(event.amount_msat)} of job {_id(event.job)} are free again"
         case e.EscrowRefunded():
-            return f"{sat(event.amount_msat)} went from escrow {_id(event.escrow)} back to its client"
+            return f"{sat(event.amount_msat)} of escrow {_id(event.escrow)} go back to its client"
+        case e.EscrowOpened() | e.StakeOpened() | e.DepositReorged() | e.DepositRestored() | e.CoinTaken():
+            return _said_of_account(event)
+        case e.ChainJoined():
+            return f"the market settles on {event.network} from block {event.height:,} on"
+        case e.ChainAdvanced():
+            return f"the chain has reached block {event.height:,}"
+        case e.ChainReorganised():
+            return f"the chain above block {event.height:,} was replaced by another"
+        case _:
+            return _said_of_payout(event)
+
+
+def _said_of_account(event: "e.EscrowOpened | e.StakeOpened | e.CoinEvent") -> str:
+    match event:
+        case e.EscrowOpened():
+            return f"{short(event.client)} opened an escrow whose term ends at block {event.expires_height:,}"
+        case e.StakeOpened():
+            return f"{short(event.worker)} opened an account for stake and pay until block {event.expires_height:,}"
+        case e.DepositReorged():
+            return f"a deposit of {sat(event.amount_msat)} by {short(event.owner)} left the chain"
+        case e.DepositRestored():
+            return f"the deposit of {sat(event.amount_msat)} by {short(event.owner)} is in the chain again"
+        case e.CoinTaken():
+            return f"{sat(event.amount_msat)} of {short(event.owner)}'s {event.account} were spent without the market"
+    assert_never(event)
+
+
+def _said_of_payout(event: "e.PayoutEvent") -> str:
+    match event:
+        case e.PayoutPlanned():
+            return f"payout {event.epoch} was planned, for a fee of {event.fees_sat[0]:,} sat"
+        case e.PayoutAllotted():
+            what = {"reward": "for work", "escrow": "of free escrow", "stake": "of stake"}[event.due]
+            return f"payout {event.epoch} gives {short(event.owner)} {event.amount_sat:,} sat {what}"
+        case e.PayoutContested():
+            return f"the arbiter does not sign payout {event.epoch}: its {event.objection} is another"
+        case e.PayoutBroadcast():
+            return f"payout {event.epoch} was sent as transaction {short(event.txid)}"
+        case e.PayoutConfirmed():
+            return f"payout {event.epoch} is in block {event.height:,} as transaction {short(event.txid)}"
+        case e.LogAnchored():
+            return f"the first {event.size:,} events are bound into block {event.height:,}"
+        case e.PayoutReorged():
+            return f"payout {event.epoch} left the chain with its block, and is sent again"
+        case e.PayoutAbandoned():
+            return f"payout {event.epoch} can never confirm: what it would have paid is due again"
     assert_never(event)
 
 

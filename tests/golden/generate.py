@@ -61,6 +61,14 @@ def _value(info: inspect.Type, where: str) -> Any:
             return "sha256:" + seed.hexdigest()
         case inspect.StrType(max_length=16):
             return "0.10.2"
+        case inspect.StrType(max_length=66):
+            return "02" + seed.hexdigest()
+        case inspect.StrType(max_length=68):
+            return "0014" + seed.hexdigest()[:40]
+        case inspect.StrType(max_length=160):
+            return "00" * 16 + seed.hexdigest() * 2
+        case inspect.StrType(max_length=72):
+            return seed.hexdigest() + "00000001"
         case inspect.StrType(max_length=int(length)) if length <= 64:
             return seed.hexdigest()[:length]
     raise AssertionError(f"{where}: say here what an example of {info} is")

@@ -14,10 +14,11 @@ import pytest_asyncio
 
 from domain import task
 from domain.blobs import blob_ref, equality_tag, result_commitment
-from domain.commands import Command, ConfirmDeposit, ExpireJob, GrantRole
+from domain.commands import Command, ExpireJob, GrantRole
 from domain.events import AssignmentExpired, JobPosted
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
+from domain.settlement import ConfirmDeposit
 from domain.task import CommitResult, ReturnTasks, SubmitResult, TakeTasks
 from domain.worker import PlaceAsk, RegisterWorker
 from services import bootstrap

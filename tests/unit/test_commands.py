@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import errors
-from domain.commands import ConfirmDeposit
 from domain.errors import Refused
 from domain.job import CancelJob, PostJob
+from domain.settlement import ConfirmDeposit
 from domain.task import SubmitResult
 from domain.worker import PauseWorker, RegisterWorker
 from services.bus.commands import DOMAIN, FRAME_MAX, ITEMS_MAX, Body, Nonces, open_frame, sign

@@ -3,11 +3,11 @@
 import pytest
 
 from domain import errors
-from domain.commands import ConfirmDeposit
 from domain.escrow import RefundEscrow
 from domain.events import EscrowFunded, EscrowRefunded, EscrowReserved, JobPosted, StakeDeposited, StakeWithdrawn
 from domain.ids import escrow_id
 from domain.money import MSAT_MAX
+from domain.settlement import ConfirmDeposit
 from domain.stake import WithdrawStake
 from tests.spec import ANNA, BEN, CLIENT, MALLORY, NOW, OPERATOR, Market, a_job, a_market
 
