@@ -4,6 +4,9 @@ PASAR_HOME          directory of the embedded stack: data, keys, logs, sockets (
 PASAR_DATABASE_URL  an external PostgreSQL instead of the embedded one
 PASAR_NATS_URL      an external nats-server instead of the embedded one
 PASAR_MARKET_KEY    public key of the external market, which no client or worker can make up
+PASAR_BITCOIN_RPC_URL        a Bitcoin Core node instead of the embedded chain: http://user:password@host:port
+PASAR_BITCOIN_COOKIE         that node's .cookie file, instead of user and password
+PASAR_BITCOIN_CONFIRMATIONS  blocks that make a deposit or a payout final (default: by network and amount)
 PASAR_FEE_PPM       the market's share of each price, in parts per million (default: 10000, which is 1 %)
 """
 
@@ -18,6 +21,8 @@ from domain.errors import Refused
 
 #: The market's share of each price: one percent.
 FEE_PPM = 10_000
+#: More would freeze every deposit for a day.
+CONFIRMATIONS_MAX = 144
 #: The most that a market may take.
 FEE_PPM_MAX = 500_000
 
@@ -26,10 +31,20 @@ class BadSetting(Refused):
     template: ClassVar[str] = "{name} is {value!r}, and must be {allowed}"
 
 
+class Hidden(str):
+    """Text with a password in it; no repr shows it, and so no log does."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Attributes:
     database_url, nats_url: Where the stack is reached; absent until the embedded one has started.
     market_key: Of the market that is reached there; absent where it is this machine's own.
+    bitcoin_rpc_url, bitcoin_cookie: Where a node is and how it lets us in; absent where the chain is embedded.
     """
 
     home: Path
@@ -37,6 +52,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_url: str | None = None
     market_key: str | None = None
     fee_ppm: int = FEE_PPM
+    bitcoin_rpc_url: Hidden | None = None
+    bitcoin_cookie: Path | None = None
+    bitcoin_confirmations: int | None = None
 
     @property
     def keys(self) -> Path:
@@ -57,6 +75,9 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         nats_url=environ.get("PASAR_NATS_URL") or None,
         market_key=environ.get("PASAR_MARKET_KEY") or None,
         fee_ppm=_fee_ppm(environ.get("PASAR_FEE_PPM", "")),
+        bitcoin_rpc_url=Hidden(node) if (node := environ.get("PASAR_BITCOIN_RPC_URL", "")) else None,
+        bitcoin_cookie=Path(cookie).expanduser() if (cookie := environ.get("PASAR_BITCOIN_COOKIE", "")) else None,
+        bitcoin_confirmations=_confirmations(environ.get("PASAR_BITCOIN_CONFIRMATIONS", "")),
     )
 
 
@@ -65,4 +86,13 @@ def _fee_ppm(text: str) -> int:
         return FEE_PPM
     if not text.isdecimal() or int(text) > FEE_PPM_MAX:
         raise BadSetting(name="PASAR_FEE_PPM", value=text, allowed=f"a whole number from 0 to {FEE_PPM_MAX}")
+    return int(text)
+
+
+def _confirmations(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= CONFIRMATIONS_MAX:
+        allowed = f"a whole number from 1 to {CONFIRMATIONS_MAX}"
+        raise BadSetting(name="PASAR_BITCOIN_CONFIRMATIONS", value=text, allowed=allowed)
     return int(text)
