@@ -4,13 +4,13 @@ bitcoinlib imports SQLAlchemy and its wallets wherever SQLAlchemy is installed, 
 used by nothing here; and it fills a directory in the user's home. Both are prevented during the import, and only then.
 """
 
-import importlib
 import importlib.util
 import locale
 import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +54,8 @@ def load(home: Path) -> Library:
             directory = home / "bitcoinlib"
             _prepare(directory)
             with _surroundings(directory):
-                names = (f"bitcoinlib.{name}" for name in Library._fields)
-                _loaded = Library(*map(importlib.import_module, names))
+                from bitcoinlib import keys, transactions
+            _loaded = Library(keys, transactions)
             # its errors log what they are about, which may be a key
             logging.getLogger("bitcoinlib").setLevel(logging.CRITICAL + 1)
     return _loaded
@@ -79,12 +79,14 @@ def _prepare(directory: Path) -> None:
 
 @contextmanager
 def _surroundings(directory: Path) -> Iterator[None]:
-    """What the import sees: its directory in the environment, and no SQLAlchemy."""
+    """What the import sees: its directory in the environment, and no SQLAlchemy; what it leaves open is not told."""
     before, hidden = os.environ.get(_DIRECTORY), sys.modules.get(_WITHOUT)
     os.environ[_DIRECTORY] = str(directory)
     sys.modules[_WITHOUT] = None  # type: ignore[assignment]  # Python's own sign for a module that cannot be imported
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         if before is None:
             del os.environ[_DIRECTORY]

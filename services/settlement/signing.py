@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from domain import bitcoin
-from domain.bitcoin import BadScript, Tx, TxIn
+from domain.bitcoin import BadScript, Tx, TxIn, TxOut
 from domain.errors import Refused
 from services.settlement.lib import Library
 from services.settlement.wallet import Signer, p2wpkh
@@ -105,23 +105,21 @@ def combine(library: Library, tx: Tx, spends: Sequence[Spend], signatures: Mappi
     """
     templates = [template(spend.script) for spend in spends]
     digests = _Digests(library, tx, spends)
-    for key, signed in signatures.items():
-        for place in signed:
+    for key, given in signatures.items():
+        for place in given:
             if not 0 <= place < len(spends) or key not in templates[place].keys:
                 raise BadSignature(key=key.hex(), input=place, reason="it is not one of that input's keys")
     witnesses = []
     for place, (spend, read) in enumerate(zip(spends, templates, strict=True)):
-        good = []
-        for key in read.keys:
-            signature = signatures.get(key, {}).get(place)
-            if signature is not None:
-                _verify(library, key, digests.of(place), signature, place)
-                good.append(signature)
-        if len(good) < 2:
-            missing = [key.hex() for key in read.keys if place not in signatures.get(key, {})]
-            raise MissingSignature(input=place, needed=2, found=len(good), missing=" or ".join(missing))
+        found = {key: signatures[key][place] for key in read.keys if place in signatures.get(key, {})}
+        signed = digests.of(place)
+        for key, signature in found.items():
+            _verify(library, key, signed, signature, place)
+        if len(found) < 2:
+            missing = " or ".join(key.hex() for key in read.keys if key not in found)
+            raise MissingSignature(input=place, needed=2, found=len(found), missing=missing)
         # CHECKMULTISIG takes one item more than it reads (BIP147 asks for it to be empty)
-        witnesses.append((b"", *good[:2], spend.script))
+        witnesses.append((b"", *list(found.values())[:2], spend.script))
     return bitcoin.with_witness(tx, witnesses)
 
 
@@ -183,14 +181,18 @@ class _Digests:
         )
         for place, (spent, spend) in enumerate(zip(tx.inputs, spends, strict=True)):
             made.inputs.append(_input(library, spent, spend, place))
-        made.outputs = [
-            library.transactions.Output(out.value_sat, lock_script=out.script, network="bitcoin") for out in tx.outputs
-        ]
+        made.outputs = [_output(library, out) for out in tx.outputs]
         self._made = made
 
     def of(self, place: int) -> bytes:
         digest: bytes = self._made.signature_hash(place, _SIGHASH_ALL, "segwit")
         return digest
+
+
+def _output(library: Library, out: TxOut) -> Any:
+    made = library.transactions.Output(out.value_sat, lock_script=out.script, network="bitcoin", strict=False)
+    made.lock_script = out.script  # whatever the library makes of a script it does not know
+    return made
 
 
 def _input(library: Library, spent: TxIn, spend: Spend, place: int) -> Any:
@@ -215,6 +217,8 @@ def _verify_plan(tx: Tx, spends: Sequence[Spend]) -> None:
         refuse(f"it has {len(tx.inputs)} inputs and {len(spends)} amounts")
     if len({spent.outpoint for spent in tx.inputs}) != len(tx.inputs):
         refuse("it spends an output twice")
+    if any(spent.script for spent in tx.inputs):
+        refuse("an input carries a script outside its witness")
     amounts = [spend.value_sat for spend in spends] + [made.value_sat for made in tx.outputs]
     if any(type(amount) is not int or not 0 <= amount <= bitcoin.SATS_MAX for amount in amounts):
         refuse("an amount is not a whole number of satoshi")
