@@ -25,10 +25,10 @@ from services import bootstrap
 from services.bus import wire
 from services.bus.commands import DOMAIN, ITEMS_MAX, SUBJECT, Lease, Reply, decode_reply, new_nonce, sign
 from services.bus.connect import connect
+from services.bus.faucet import draw
 from services.config import Settings
 from services.keys import Party, party, verify_key
 from services.ports import SystemClock
-from services.settlement.faucet import draw
 from services.stack import roles
 from services.stack.supervisor import Stack
 from tests.spec import PROGRAM, admission
