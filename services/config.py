@@ -6,7 +6,7 @@ PASAR_NATS_URL      an external nats-server instead of the embedded one
 PASAR_MARKET_KEY    public key of the external market, which no client or worker can make up
 PASAR_FEE_PPM       the market's share of each price, in parts per million (default: 10000, which is 1 %)
 PASAR_CHAIN_PPM     what is kept of each price for those who mine the payouts, likewise (default: 20000, which is 2 %)
-PASAR_PAYOUT_EVERY_S    seconds between two payouts, at least (default: 6 hours, on the embedded chain 1 second)
+PASAR_PAYOUT_EVERY_S    seconds that a payout may be due (default: 6 hours; on the embedded chain it is paid at once)
 PASAR_PASSPHRASE    opens the wallets of this machine; may be left out on test networks, where one is made up and kept
 PASAR_BITCOIN_NETWORK   regtest (default), signet, testnet4 or main
 PASAR_BITCOIN_MAINNET   must be yes for main, where money is real

@@ -16,7 +16,7 @@ from domain.blobs import BlobRef, ref_to
 from domain.commands import Command
 from domain.errors import Refused
 from domain.escrow import RefundEscrow
-from domain.events import AnyEvent, Platform
+from domain.events import AnyEvent, EscrowFunded, Platform
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
 from services import bootstrap
@@ -114,6 +114,15 @@ class Session:
             raise PayYourself(address=receipt.address, network=receipt.network)
         self._recorded(await draw(self._client, "escrow", self.key, amount_msat, request=request))
         await self.escrow_receipt()
+
+    async def until_funded(self, amount_msat: int) -> None:
+        """Wait until a deposit of at least this much counts, for ever."""
+        heard = follow(self._settings, after=self.position, subject=f"pasar.events.escrow.{self.escrow}.EscrowFunded")
+        async for stored in heard:
+            event = read(stored)
+            if isinstance(event, EscrowFunded) and event.amount_msat >= amount_msat:
+                self.position = stored.position
+                return
 
     async def open_escrow(self) -> Tip:
         """Have a script to pay to, with a term that lasts; the chain as it was then."""

@@ -8,7 +8,7 @@ a crash it finds again, because a deposit is counted once and a payout is the sa
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from msgspec import Struct
@@ -66,6 +66,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 
     join: JoinChain
     every: timedelta
+    quiet: timedelta | None
     poll_s: float
 
 
@@ -98,7 +99,7 @@ class Agent:
         self._sent: dict[int, tuple[str, int, str]] = {}
         self._funding: dict[str, tuple[OutPoint, ...]] = {}
         self._lost_at: dict[str, int] = {}
-        self._next_plan: datetime = clock.now()
+        self._due: _Due | None = None
         self._soon = asyncio.Event()
         self.waits_for = ""
 
@@ -164,7 +165,7 @@ class Agent:
     async def _turn(self, terms: Terms) -> None:
         await self._follow_chain()
         await self._see_through()
-        await self._plan(terms.every)
+        await self._plan(terms)
 
     # ------------------------------------------------------------------------------------------------------ the chain
     async def _follow_chain(self) -> None:
@@ -294,21 +295,46 @@ class Agent:
         self._outbox.put(epoch, rungs)
         return rungs
 
-    async def _plan(self, every: timedelta) -> None:
-        """Plan the next payout, if one is due."""
-        books, now = self._follower.books, self._clock.now()
-        if books.open_payouts or now < self._next_plan:
+    async def _plan(self, terms: Terms) -> None:
+        """Plan the next payout, once it has been due for long enough."""
+        books = self._follower.books
+        if books.open_payouts:
             return
-        self._next_plan = now + every
         if books.lapsed:
             await self._tell([ReturnLapsed()])
         rate_msat = await self._chain.fee_rate(TARGET_BLOCKS)
-        try:  # the market would say the same
-            planning.plan(books, self._commander.market, epoch=1, rate_msat=rate_msat, size=0, root=books.anchor)
-        except NothingToPay as nothing:
-            self.waits_for = str(nothing)
+        seen = (self._follower.position, rate_msat)
+        if self._due is None or self._due.seen != seen:
+            self._due = self._look_what_is_due(seen)
+        if self._due.since is None or not self._due.ripe(self._clock.now(), terms):
             return
         root = await self._signed_root()
         await self._tell([PlanPayout(rate_msat, root.size, root.root)])
-        self.waits_for = ""
+        self._due, self.waits_for = None, ""
         self._soon.set()
+
+    def _look_what_is_due(self, seen: tuple[int, int]) -> "_Due":
+        """Whether a payout could be planned; the market would find the same."""
+        books, now, before = self._follower.books, self._clock.now(), self._due
+        try:
+            planning.plan(books, self._commander.market, epoch=1, rate_msat=seen[1], size=0, root=books.anchor)
+        except NothingToPay as nothing:
+            self.waits_for = str(nothing)
+            return _Due(seen, None, now)
+        return _Due(seen, before.since if before is not None and before.since else now, now)
+
+
+class _Due(NamedTuple):
+    """Attributes:
+    seen: What it was found in: the books at a position, and a fee rate.
+    since: When a payout became due; absent if none is.
+    changed: When the books last moved.
+    """
+
+    seen: tuple[int, int]
+    since: datetime | None
+    changed: datetime
+
+    def ripe(self, now: datetime, terms: Terms) -> bool:
+        assert self.since is not None
+        return now - self.since >= terms.every or (terms.quiet is not None and now - self.changed >= terms.quiet)

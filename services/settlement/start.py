@@ -43,8 +43,10 @@ from services.stack.ready import announce_ready
 
 #: Blocks after which a transaction counts, where the operator does not say.
 CONFIRMATIONS: Final[dict[Network, int]] = {"regtest": 1, "signet": 2, "testnet4": 2, "main": 3}
-#: Time between payouts, where the operator does not say: six hours, and on a chain of one's own at once.
-EVERY: Final[dict[bool, timedelta]] = {True: timedelta(seconds=1), False: timedelta(hours=6)}
+#: How long a payout may be due, where the operator does not say: on a chain of one's own nobody waits for it.
+EVERY: Final[dict[bool, timedelta]] = {True: timedelta(seconds=10), False: timedelta(hours=6)}
+#: How long nothing more has to become due on a chain of one's own for a payout to be planned earlier.
+QUIET: Final = timedelta(seconds=1)
 #: Time between looks at the chain: one's own tells of each block by itself.
 POLL_S: Final[dict[bool, float]] = {True: 1.0, False: 5.0}
 #: How long the arbiter may take for an answer.
@@ -87,7 +89,8 @@ async def run_settlement(settings: Settings, name: str) -> None:
             keys = arbiter.party, signer.key.hex(), arbiter.key, own.payout_script().hex()
             join = JoinChain(settings.network, tip.height, tip.hash, confirmations, *keys)
             every = settings.payout_every or EVERY[embedded is not None]
-            return Terms(join=join, every=every, poll_s=POLL_S[embedded is not None])
+            quiet = QUIET if embedded is not None and settings.payout_every is None else None
+            return Terms(join=join, every=every, quiet=quiet, poll_s=POLL_S[embedded is not None])
 
         agent = Agent(
             chain,
