@@ -7,6 +7,7 @@ a crash it finds again, because a deposit is counted once and a payout is the sa
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -94,6 +95,7 @@ class Agent:
         self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
         self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
         self._outbox, self._clock, self._mine = outbox, clock, mine
+        self._terms: Terms | None = None
         self._rungs = Rungs()
         self._scanned: int | None = None
         self._sent: dict[int, tuple[str, int, str]] = {}
@@ -120,21 +122,30 @@ class Agent:
 
     async def run(self) -> None:
         """Settle for ever."""
-        terms: Terms | None = None
         while True:
             self._soon.clear()
             try:
-                terms = terms or await self._join()
-                await self._turn(terms)
+                poll_s = await self.turn()
             except (BusError, OSError, TimeoutError, Refused) as error:
                 log.warning("settlement waits", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_S)
                 continue
-            try:
-                async with asyncio.timeout(terms.poll_s):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_s):
                     await self._soon.wait()
-            except TimeoutError:
-                pass
+
+    async def turn(self) -> float:
+        """Do what there is to do now; how long until the next look at the chain, in seconds.
+
+        Raises:
+            BusError, TimeoutError, OSError, Refused: Somebody who is needed does not answer, or says no.
+        """
+        if self._terms is None:
+            self._terms = await self._join()
+        await self._follow_chain()
+        await self._see_through()
+        await self._plan(self._terms)
+        return self._terms.poll_s
 
     # ----------------------------------------------------------------------------------------------------- the market
     async def _tell(self, items: Sequence[Command]) -> list[str]:
@@ -161,11 +172,6 @@ class Agent:
         async with asyncio.timeout(HEAR_S):
             await self._follower.reached(reply.position)
         return terms
-
-    async def _turn(self, terms: Terms) -> None:
-        await self._follow_chain()
-        await self._see_through()
-        await self._plan(terms)
 
     # ------------------------------------------------------------------------------------------------------ the chain
     async def _follow_chain(self) -> None:

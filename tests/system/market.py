@@ -57,7 +57,7 @@ def squares(tasks: int, *, turns: int = 1, **terms: Any) -> Work:
 
 
 def a_worker(**options: Any) -> WorkerOptions:
-    usual: dict[str, Any] = {"price_msat": PRICE_MSAT, "slots": 4, "measure": False, "stake_msat": 100_000}
+    usual: dict[str, Any] = {"price_msat": PRICE_MSAT, "slots": 4, "measure": False, "stake_msat": 1_000_000}
     return WorkerOptions(**{**usual, **options})
 
 
