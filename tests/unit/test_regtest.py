@@ -1,0 +1,302 @@
+"""The embedded node by itself: what a block may not hold, how it mines, and who may open it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from domain.bitcoin import OutPoint, p2wsh, parse, parse_header, txid
+from domain.errors import Corrupt
+from services.ports import Unspent
+from services.settlement import policy
+from services.settlement.blocks import SIGOPS_COST_MAX, WEIGHT_MAX, sigops_cost
+from services.settlement.errors import BlockRefused, ChainInUse, ForkTooShort, TransactionRefused
+from services.settlement.index import Index
+from services.settlement.miner import subsidy_sat, template
+from services.settlement.node import Node
+from tests.chain import AWAY, FEE_SAT, MINE, StillClock, a_node, a_rich_node, build, output_of, shown, spend
+from tests.spends import DUE, LATER, MATRIX, TIP, Case, Scene
+
+ESCROW_SAT = 1_000_000
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A chain of 120 blocks."""
+    node = a_rich_node(tmp_path / "chain")
+    yield node
+    node.close()
+
+
+def block_of(node: Node, *raws: bytes, reward_sat: int | None = None, tag: bytes = b"test") -> bytes:
+    """A block with any transactions whatever, the work done."""
+    tip = node.tip
+    reward_sat = subsidy_sat(tip.height + 1) if reward_sat is None else reward_sat
+    times = node.index.times(tip.height)
+    return template(tip, times, raws, now=0, script=MINE, reward_sat=reward_sat, tag=tag)
+
+
+def refusal(node: Node, *raws: bytes, **options: int) -> str:
+    """The rule that a block of these breaks; the chain must be as it was."""
+    tip, coins = node.tip, dict(node.index.coins)
+    with pytest.raises(BlockRefused) as refused:
+        node.submit([block_of(node, *raws, **options)])
+    assert (node.tip, node.index.coins) == (tip, coins)
+    return refused.value.reason.partition(" ")[0]
+
+
+def scene_on(node: Node) -> Scene:
+    first, *coins = node.coins(MINE)
+    escrows = [(ESCROW_SAT, p2wsh(LATER)), (ESCROW_SAT, p2wsh(DUE))]
+    funding = build([first], [*escrows, (first.value_sat - 2 * ESCROW_SAT - FEE_SAT, MINE)])
+    name = node.send(shown(funding))
+    node.mine(MINE)
+    assert node.tip.height == TIP
+
+    def reward(height: int) -> Unspent:
+        (block,) = node.blocks(height, 1)
+        return node.index.coins[OutPoint(txid(parse(block.transactions[0])), 0)]
+
+    later, due = (node.index.coins[OutPoint(name, vout)] for vout in (0, 1))
+    return Scene(coins, reward(22), reward(23), due, later, node.index.median_time(TIP))
+
+
+@pytest.mark.parametrize("case", [case for case in MATRIX if case.block], ids=lambda case: case.name.replace(" ", "-"))
+def test_block_is_refused_for_one_thing_alone(node: Node, case: Case) -> None:
+    scene = scene_on(node)
+    assert refusal(node, case.bad(scene)) == case.block
+    node.submit([block_of(node, case.good(scene))])
+    assert node.tip.height == TIP + 1
+
+
+def test_coin_is_not_spent_twice_in_one_block_nor_in_a_later_one(node: Node) -> None:
+    coin, other, *_ = node.coins(MINE)
+    raw, twin = spend(coin), spend(coin, fee_sat=2 * FEE_SAT)
+    assert refusal(node, raw, twin) == "bad-txns-inputs-missingorspent"
+    node.submit([block_of(node, raw, spend(other))])
+    assert refusal(node, twin) == "bad-txns-inputs-missingorspent"
+
+
+def test_reward_is_subsidy_and_fees_and_not_a_satoshi_more(node: Node) -> None:
+    raw = spend(node.coins(MINE)[0])
+    most_sat = subsidy_sat(121) + FEE_SAT
+    assert refusal(node, raw, reward_sat=most_sat + 1) == "bad-cb-amount"
+    node.submit([block_of(node, raw, reward_sat=most_sat)])
+
+
+def test_node_recovers_from_a_refused_block_and_mines_on(node: Node) -> None:
+    coin = node.coins(MINE)[0]
+    assert refusal(node, spend(coin, fee_sat=-1)) == "bad-txns-in-belowout"
+    node.send(spend(coin))
+    assert node.mine(MINE).height == 121
+    assert len(node.blocks(121, 1)[0].transactions) == 2
+
+
+def test_subsidy_halves_every_150_blocks_and_ends() -> None:
+    coin = 100_000_000
+    assert [subsidy_sat(height) for height in (1, 149, 150, 299, 300)] == [
+        50 * coin,
+        50 * coin,
+        25 * coin,
+        25 * coin,
+        12.5 * coin,
+    ]
+    assert (subsidy_sat(4_949), subsidy_sat(4_950)) == (1, 0)
+    assert sum(subsidy_sat(height) for height in range(1, 150)) == 7_450 * coin
+
+
+def test_fees_go_to_the_miner(node: Node) -> None:
+    for coin in node.coins(MINE)[:3]:
+        node.send(spend(coin))
+    node.mine(AWAY)
+    (block,) = node.blocks(121, 1)
+    reward = OutPoint(txid(parse(block.transactions[0])), 0)
+    assert node.index.coins[reward].value_sat == subsidy_sat(121) + 3 * FEE_SAT
+
+
+def test_blocks_time_follows_the_clock_and_always_grows(node: Node) -> None:
+    times = [parse_header(block.header).time for block in node.blocks(1, 120)]
+    assert times[0] == int(StillClock().now().timestamp())
+    assert times == sorted(times)
+    assert all(late > median(times[:place]) for place, late in enumerate(times) if place > 11)
+
+
+def median(times: list[int]) -> int:
+    return sorted(times[-11:])[5]
+
+
+def test_block_takes_what_fits_and_leaves_the_rest_with_all_that_spends_it(node: Node) -> None:
+    small, large, later = node.coins(MINE)[:3]
+    many = [(10_000, AWAY)] * 300
+    first = spend(small)
+    second = shown(build([large], [*many, (large.value_sat - 4_000_000, MINE)]))
+    third = spend(output_of(txid(parse(second)), parse(second), 300))
+    fourth = spend(later)
+    names = [node.send(raw) for raw in (first, second, third, fourth)]
+    limit = sum(policy.read(raw).weight for raw in (first, third, fourth))
+    taken = [waiting.txid for waiting in node.pool.select(limit, SIGOPS_COST_MAX)]
+    assert taken == [names[0], names[3]]
+    taken = [waiting.txid for waiting in node.pool.select(WEIGHT_MAX, SIGOPS_COST_MAX)]
+    assert taken == names
+    assert list(node.pool.select(WEIGHT_MAX, -1)) == []
+
+
+def test_many_full_transactions_are_mined_over_several_blocks(node: Node) -> None:
+    coins = node.coins(MINE)[:12]
+    each_sat = coins[0].value_sat // 2_300 - 100
+    raws = [shown(build([coin], [(each_sat, AWAY)] * 2_300)) for coin in coins]
+    for raw in raws:
+        node.send(raw)
+    node.mine(MINE)
+    node.mine(MINE)
+    first, second = (block.transactions[1:] for block in node.blocks(121, 2))
+    assert (first, second) == (tuple(raws[:10]), tuple(raws[10:]))
+    assert WEIGHT_MAX - 400_000 < sum(policy.read(raw).weight for raw in raws[:10]) < WEIGHT_MAX
+
+
+def test_signature_operations_are_counted_as_blocks_count_them() -> None:
+    key = b"\x02" + b"\x11" * 32
+    multi = b"\x52" + b"".join(b"\x21" + key for _ in range(3)) + b"\x53\xae"
+    coin = Unspent(OutPoint("11" * 32, 0), 1, p2wsh(multi), 1, coinbase=False)
+    tx = build([coin], [(1, AWAY)])
+    assert sigops_cost(tx, [[b"", multi]], [p2wsh(multi)]) == 3
+    assert sigops_cost(tx, [[b"sig", key]], [b"\x00\x14" + bytes(20)]) == 1
+    assert sigops_cost(tx, [[]], [b"\x51\x20" + bytes(32)]) == 0
+    bare = build([coin], [(1, multi), (1, b"\x76\xa9\x14" + bytes(20) + b"\x88\xac"), (1, b"\x4c\x02\xac\xac")])
+    assert sigops_cost(bare, [[]], [b""]) == 4 * (20 + 1)
+    nested = tx._replace(inputs=(tx.inputs[0]._replace(script=b"\x22" + p2wsh(multi)),))
+    assert sigops_cost(nested, [[b"", multi]], [b"\xa9\x14" + bytes(20) + b"\x87"]) == 3
+    old = tx._replace(inputs=(tx.inputs[0]._replace(script=b"\x4c" + bytes((len(multi),)) + multi),))
+    assert sigops_cost(old, [[]], [b"\xa9\x14" + bytes(20) + b"\x87"]) == 4 * 3
+    assert sigops_cost(old, [[]], [b""]) == 0
+
+
+def demanding(coin: Unspent, multisigs: int, singles: int = 0) -> bytes:
+    """A transaction whose outputs cost a block 80 for each of ``multisigs`` and 4 for each of ``singles``."""
+    outputs = [(1_000, b"\xae")] * multisigs + [(1_000, b"\xac")] * singles
+    return shown(build([coin], [*outputs, (coin.value_sat - 1_000 * len(outputs) - 100_000, AWAY)]))
+
+
+def test_transaction_with_too_many_signature_operations_is_refused_beside_one_with_just_enough(node: Node) -> None:
+    coin = node.coins(MINE)[0]
+    with pytest.raises(TransactionRefused, match="16004 of 16000 signature operations"):
+        node.check(demanding(coin, 200, 1))
+    assert node.check(demanding(coin, 200)).vsize == 16_000 * 20 // 4
+
+
+def test_pools_signature_operations_are_spread_over_blocks_as_the_kernel_counts_them(node: Node) -> None:
+    raws = [demanding(coin, 200) for coin in node.coins(MINE)[:5]]
+    assert refusal(node, *raws, demanding(node.coins(MINE)[5], 0, 1)) == "bad-blk-sigops"
+    for raw in raws:
+        node.send(raw)
+    node.mine(AWAY)
+    node.mine(AWAY)
+    assert [len(block.transactions) for block in node.blocks(121, 2)] == [1 + 4, 1 + 1]
+
+
+def test_fork_has_to_outgrow_the_chain(node: Node) -> None:
+    with pytest.raises(ForkTooShort, match="take 3 or more"):
+        node.fork(118, 2, MINE)
+    with pytest.raises(ForkTooShort):
+        node.fork(121, 5, MINE)
+    assert node.fork(118, 3, MINE).height == 121
+
+
+def test_fork_with_a_transaction_that_cannot_stand_there_changes_nothing(node: Node) -> None:
+    coin = node.coins(MINE)[0]
+    node.send(spend(coin))
+    tip = node.mine(MINE)
+    with pytest.raises(BlockRefused, match="bad-txns-in-belowout"):
+        node.fork(120, 2, MINE, [spend(coin, fee_sat=-1)])
+    assert node.tip == tip
+    assert node.mine(MINE).height == 122
+
+
+def test_branch_whose_last_block_is_bad_is_taken_as_far_as_it_outgrew_the_chain(tmp_path: Path, node: Node) -> None:
+    twin = a_node(tmp_path / "twin")
+    twin.submit([node.index.raw(height) for height in range(1, 121)])
+    twin.fork(119, 2, AWAY)
+    bad = block_of(twin, reward_sat=subsidy_sat(122) + 1)
+    with pytest.raises(BlockRefused, match="bad-cb-amount"):
+        node.submit([twin.index.raw(120), twin.index.raw(121), bad])
+    assert node.tip == twin.tip
+    twin.close()
+
+
+def test_known_block_and_block_of_a_shorter_branch_are_refused(node: Node, tmp_path: Path) -> None:
+    twin = a_node(tmp_path / "twin")
+    twin.submit([node.index.raw(height) for height in range(1, 120)])
+    twin.submit([block_of(twin)])
+    for raw in (node.index.raw(120), twin.index.raw(120)):
+        with pytest.raises(BlockRefused, match="not the longest, or it is known"):
+            node.submit([raw])
+    twin.close()
+
+
+def test_chain_is_open_in_one_process_alone(tmp_path: Path, node: Node) -> None:
+    with pytest.raises(ChainInUse, match="pasar down"):
+        a_node(tmp_path / "chain")
+
+
+def test_chain_can_be_opened_once_another_process_that_held_it_is_killed(tmp_path: Path) -> None:
+    a_rich_node(tmp_path, 3).close()
+    hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+    command = [sys.executable, "-c", hold, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ChainInUse):
+            a_node(tmp_path)
+        holder.kill()
+    node = a_node(tmp_path)
+    assert node.tip.height == 3
+    node.close()
+
+
+OPEN_AND_LOOK = """
+import os, sys
+from pathlib import Path
+from tests.chain import MINE, a_rich_node, spend
+node = a_rich_node(Path(sys.argv[1]), 110)
+node.send(spend(node.coins(MINE)[0]))
+node.mine(MINE)
+for number in os.listdir("/proc/self/fd"):
+    try:
+        print(os.readlink(f"/proc/self/fd/{number}"))
+    except FileNotFoundError:
+        pass
+node.close()
+"""
+
+
+def test_chain_opens_no_socket_and_writes_nowhere_else(tmp_path: Path) -> None:
+    chain, elsewhere = tmp_path / "chain", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(elsewhere))
+    environment = {**os.environ, **places, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_LOOK, str(chain)],
+        env=environment,
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    opened = done.stdout.splitlines()
+    assert str(chain / "journal") in opened
+    assert [name for name in opened if not name.startswith((str(chain), "pipe:", "/dev/", "/proc/"))] == []
+    assert list(elsewhere.iterdir()) == []
+    assert {path.name for path in chain.iterdir()} == {"journal", "kernel", "lock"}
+
+
+def test_journal_that_skips_a_block_is_no_journal(tmp_path: Path) -> None:
+    node = a_rich_node(tmp_path, 3)
+    raws = [node.index.raw(height) for height in (1, 3)]
+    node.close()
+    index = Index(lambda at, length: b"")
+    index.add(raws[0], 0)
+    with pytest.raises(Corrupt, match="has no parent"):
+        index.add(raws[1], 0)
