@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,12 +80,14 @@ def _prepare(directory: Path) -> None:
 
 @contextmanager
 def _surroundings(directory: Path) -> Iterator[None]:
-    """What the import sees: its directory in the environment, and no SQLAlchemy."""
+    """What the import sees: its directory in the environment, and no SQLAlchemy; what it leaves open is not told."""
     before, hidden = os.environ.get(_DIRECTORY), sys.modules.get(_WITHOUT)
     os.environ[_DIRECTORY] = str(directory)
     sys.modules[_WITHOUT] = None  # type: ignore[assignment]  # Python's own sign for a module that cannot be imported
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         if before is None:
             del os.environ[_DIRECTORY]

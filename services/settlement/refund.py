@@ -184,7 +184,7 @@ def refund(receipt: EscrowReceipt, wallet: Wallet, *, rate_msat: int, address: s
     spends = [Spend(coin.value_sat, script) for coin in receipt.coins]
     held_sat = sum(coin.value_sat for coin in receipt.coins)
     fee_sat = -(-refund_vsize(len(inputs), len(script), to) * rate_msat // _MSAT_PER_SAT)
-    if held_sat - fee_sat < max(1, bitcoin.dust_sat(to)):
+    if held_sat - fee_sat < bitcoin.dust_sat(to):
         raise RefundTooSmall(held_sat=held_sat, fee_sat=fee_sat, dust_sat=bitcoin.dust_sat(to))
     return signing.refund(Tx(inputs, (TxOut(held_sat - fee_sat, to),), receipt.expires_height), spends, signer)
 

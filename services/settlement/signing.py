@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from domain import bitcoin
-from domain.bitcoin import BadScript, Tx, TxIn
+from domain.bitcoin import BadScript, Tx, TxIn, TxOut
 from domain.errors import Refused
 from services.settlement.lib import Library
 from services.settlement.wallet import Signer, p2wpkh
@@ -183,14 +183,18 @@ class _Digests:
         )
         for place, (spent, spend) in enumerate(zip(tx.inputs, spends, strict=True)):
             made.inputs.append(_input(library, spent, spend, place))
-        made.outputs = [
-            library.transactions.Output(out.value_sat, lock_script=out.script, network="bitcoin") for out in tx.outputs
-        ]
+        made.outputs = [_output(library, out) for out in tx.outputs]
         self._made = made
 
     def of(self, place: int) -> bytes:
         digest: bytes = self._made.signature_hash(place, _SIGHASH_ALL, "segwit")
         return digest
+
+
+def _output(library: Library, out: TxOut) -> Any:
+    made = library.transactions.Output(out.value_sat, lock_script=out.script, network="bitcoin", strict=False)
+    made.lock_script = out.script  # whatever the library makes of a script it does not know
+    return made
 
 
 def _input(library: Library, spent: TxIn, spend: Spend, place: int) -> Any:
@@ -215,6 +219,8 @@ def _verify_plan(tx: Tx, spends: Sequence[Spend]) -> None:
         refuse(f"it has {len(tx.inputs)} inputs and {len(spends)} amounts")
     if len({spent.outpoint for spent in tx.inputs}) != len(tx.inputs):
         refuse("it spends an output twice")
+    if any(spent.script for spent in tx.inputs):
+        refuse("an input carries a script outside its witness")
     amounts = [spend.value_sat for spend in spends] + [made.value_sat for made in tx.outputs]
     if any(type(amount) is not int or not 0 <= amount <= bitcoin.SATS_MAX for amount in amounts):
         refuse("an amount is not a whole number of satoshi")
