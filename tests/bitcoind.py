@@ -243,7 +243,7 @@ def btc(sat: int) -> str:
 
 
 def _encode(answer: Any) -> bytes:
-    return re.sub(r'"BTC:([0-9.]+)"', r"\1", json.dumps(answer)).encode()
+    return re.sub(r'"BTC:([0-9.]+)"', r"\1", json.dumps(answer, default=lambda number: f"BTC:{number:f}")).encode()
 
 
 def _handler(bitcoind: Bitcoind) -> type[BaseHTTPRequestHandler]:

@@ -116,7 +116,7 @@ def main() -> None:
         name, append, moment = line.split()
         child = os.fork()
         if child == 0:
-            run(Path(name), int(append), MOMENTS[MOMENTS.index(moment)])  # type: ignore[arg-type]
+            run(Path(name), int(append), MOMENTS[MOMENTS.index(moment)])
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, flush=True)

@@ -65,7 +65,7 @@ def killer() -> Iterator[Callable[[Path, int, Moment], int]]:
 
         def kill(directory: Path, append: int, moment: Moment) -> int:
             print(directory, append, moment, file=process.stdin, flush=True)
-            return int(process.stdout.readline())  # type: ignore[union-attr]
+            return int(process.stdout.readline())
 
         yield kill
         process.stdin.close()
