@@ -4,7 +4,6 @@ bitcoinlib imports SQLAlchemy and its wallets wherever SQLAlchemy is installed, 
 used by nothing here; and it fills a directory in the user's home. Both are prevented during the import, and only then.
 """
 
-import importlib
 import importlib.util
 import locale
 import logging
@@ -55,8 +54,8 @@ def load(home: Path) -> Library:
             directory = home / "bitcoinlib"
             _prepare(directory)
             with _surroundings(directory):
-                names = (f"bitcoinlib.{name}" for name in Library._fields)
-                _loaded = Library(*map(importlib.import_module, names))
+                from bitcoinlib import keys, transactions
+            _loaded = Library(keys, transactions)
             # its errors log what they are about, which may be a key
             logging.getLogger("bitcoinlib").setLevel(logging.CRITICAL + 1)
     return _loaded

@@ -105,23 +105,21 @@ def combine(library: Library, tx: Tx, spends: Sequence[Spend], signatures: Mappi
     """
     templates = [template(spend.script) for spend in spends]
     digests = _Digests(library, tx, spends)
-    for key, signed in signatures.items():
-        for place in signed:
+    for key, given in signatures.items():
+        for place in given:
             if not 0 <= place < len(spends) or key not in templates[place].keys:
                 raise BadSignature(key=key.hex(), input=place, reason="it is not one of that input's keys")
     witnesses = []
     for place, (spend, read) in enumerate(zip(spends, templates, strict=True)):
-        good = []
-        for key in read.keys:
-            signature = signatures.get(key, {}).get(place)
-            if signature is not None:
-                _verify(library, key, digests.of(place), signature, place)
-                good.append(signature)
-        if len(good) < 2:
-            missing = [key.hex() for key in read.keys if place not in signatures.get(key, {})]
-            raise MissingSignature(input=place, needed=2, found=len(good), missing=" or ".join(missing))
+        found = {key: signatures[key][place] for key in read.keys if place in signatures.get(key, {})}
+        signed = digests.of(place)
+        for key, signature in found.items():
+            _verify(library, key, signed, signature, place)
+        if len(found) < 2:
+            missing = " or ".join(key.hex() for key in read.keys if key not in found)
+            raise MissingSignature(input=place, needed=2, found=len(found), missing=missing)
         # CHECKMULTISIG takes one item more than it reads (BIP147 asks for it to be empty)
-        witnesses.append((b"", *good[:2], spend.script))
+        witnesses.append((b"", *list(found.values())[:2], spend.script))
     return bitcoin.with_witness(tx, witnesses)
 
 

@@ -26,7 +26,7 @@ def test_replaced_file_is_the_new_one_and_private(tmp_path: Path) -> None:
 
 def test_failed_replacement_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "a" / "full").mkdir(parents=True)
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         private.replace(tmp_path / "a", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

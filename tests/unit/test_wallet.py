@@ -67,17 +67,17 @@ BIP84 = [
     (
         "0/0",
         "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c",
-        "cr8te4kr609gcawutmrza0j4xv80jy8z306fyu",
+        "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu",
     ),
     (
         "0/1",
         "03e775fd51f0dfb8cd865d9ff1cca2a158cf651fe997fdc9fee9c1d3b5e995ea77",
-        "njg0jd8228aq7egyzacy8cys3knf9xvrerkf9g",
+        "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g",
     ),
     (
         "1/0",
         "03025324888e429ab8e3dbaf1f7802648b9cd01e9b418485c5fa4c1b9b5700e1a6",
-        "8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el",
+        "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el",
     ),
 ]
 
