@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from domain.bitcoin import RBF, OutPoint, Tx, TxIn, TxOut, p2wsh, with_witness
 from services.ports import Unspent
 from services.settlement.journal import Journal
-from services.settlement.node import Node
+from services.settlement.node import CHECKPOINT, Node
 
 #: A witness script that is always satisfied, and the output that it spends.
 TRUE = b"\x51"
@@ -26,8 +26,8 @@ class StillClock:
         return datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def a_node(directory: Path, journal: partial[Journal] | type[Journal] = Journal) -> Node:
-    return Node(directory, clock=StillClock(), journal=journal)
+def a_node(directory: Path, journal: partial[Journal] | type[Journal] = Journal, checkpoint: int = CHECKPOINT) -> Node:
+    return Node(directory, clock=StillClock(), journal=journal, checkpoint=checkpoint)
 
 
 def a_rich_node(directory: Path, blocks: int = 120) -> Node:

@@ -19,6 +19,8 @@ from services.settlement.node import Node
 from tests.chain import AWAY, FEE_SAT, MINE, a_node, output_of, rich_journal, spend
 
 BLOCKS: Final = 106
+#: So that the cache that is left has some of the blocks and not the last.
+CHECKPOINT: Final = 3
 #: Where in an append the process dies.
 Moment = Literal["before", "middle", "written", "synced"]
 MOMENTS: Final[tuple[Moment, ...]] = ("before", "middle", "written", "synced")
@@ -106,7 +108,7 @@ def run(directory: Path, append: int, moment: Moment) -> None:
     """Go through the steps and say which were acknowledged, until death."""
     disk = Disk(append, moment)
     acknowledged = os.open(directory / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    node = a_node(directory, partial(Journal, write=disk.write, sync=disk.sync))
+    node = a_node(directory, partial(Journal, write=disk.write, sync=disk.sync), CHECKPOINT)
     for step in steps(node):
         os.write(acknowledged, f"{step(node)}\n".encode())
 

@@ -15,6 +15,7 @@ import pytest
 from domain.errors import Corrupt
 from services.settlement.errors import ChainLost
 from services.settlement.journal import MAGIC, Entry, Journal, Kind, pack, unpack
+from services.settlement.kernel import Kernel
 from services.settlement.miner import subsidy_sat, template
 from services.settlement.node import Node
 from tests.chain import AWAY, MINE, a_node, a_rich_node, spend
@@ -84,6 +85,9 @@ def test_chain_is_as_it_was_acknowledged_after_a_kill(
     assert killer(chain, append, moment) == signal.SIGKILL
     acknowledged = (chain / "acknowledged").read_text().splitlines()
     recorded = append + (moment in ("written", "synced"))
+    left_behind = Kernel(chain / "kernel")
+    assert (left_behind.tip.height > 0) == (append > 6)  # three blocks later
+    left_behind.close()
     node = a_node(chain)
     assert len(acknowledged) == append
     assert state(node) == story.states[recorded]

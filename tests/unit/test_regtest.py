@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +93,37 @@ def test_node_recovers_from_a_refused_block_and_mines_on(node: Node) -> None:
     node.send(spend(coin))
     assert node.mine(MINE).height == 121
     assert len(node.blocks(121, 1)[0].transactions) == 2
+
+
+def test_refused_block_is_refused_again(node: Node) -> None:
+    raw = block_of(node, spend(node.coins(MINE)[0], fee_sat=-1))
+    for reason in ("bad-txns-in-belowout", "duplicate-invalid"):
+        with pytest.raises(BlockRefused, match=reason):
+            node.submit([raw])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda raw: raw[:4] + bytes(32) + raw[36:], "prev-blk-not-found|high-hash"),
+        (lambda raw: raw[:36] + bytes(32) + raw[68:], "bad-txnmrklroot|high-hash"),
+        (lambda raw: raw[:72] + b"\xff\xff\x7f\x1f" + raw[76:], "bad-diffbits|high-hash"),
+        (lambda raw: raw[:-1], "unreadable"),
+        (lambda raw: raw[:79], "unreadable"),
+    ],
+)
+def test_block_that_is_not_whole_is_refused(node: Node, change: Callable[[bytes], bytes], reason: str) -> None:
+    tip = node.tip
+    with pytest.raises(BlockRefused, match=reason):
+        node.submit([change(block_of(node))])
+    assert node.tip == tip
+
+
+def test_block_from_the_future_is_refused(node: Node) -> None:
+    tip = node.tip
+    raw = template(tip, node.index.times(tip.height), (), now=2**32 - 1, script=MINE, reward_sat=1)
+    with pytest.raises(BlockRefused, match="time-too-new"):
+        node.submit([raw])
 
 
 def test_subsidy_halves_every_150_blocks_and_ends() -> None:
