@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -27,7 +28,7 @@ from services.settlement.errors import (
     TransactionRefused,
 )
 from services.settlement.index import Index
-from services.settlement.journal import Journal, Kind, pack, unpack
+from services.settlement.journal import Entry, Journal, Kind, pack, unpack
 from services.settlement.kernel import Kernel, KernelUnusable, verify_scripts
 from services.settlement.mempool import Pool, Waiting
 from services.settlement.miner import RESERVED_WEIGHT, subsidy_sat, template
@@ -65,21 +66,17 @@ class Node:
         """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._clock, self._cache, self._checkpoint = clock, directory / "kernel", checkpoint
-        self._lock = _locked(directory)
-        try:
+        with ExitStack() as failed:
+            self._lock = _locked(directory)
+            failed.callback(os.close, self._lock)
             self._journal = journal(directory / "journal")
+            failed.callback(self._journal.close)
             self.index = Index(self._journal.read)
             self.pool = Pool(self.index, floor_msat=floor_msat, cap_msat=cap_msat)
             for entry in self._journal.entries():
-                if entry.kind is Kind.BLOCKS:
-                    for at, raw in unpack(entry):
-                        self.pool.follow(self.index.add(raw, at))
-                else:
-                    self.pool.reenter(entry.body)
+                self._replay(entry)
             self._kernel, self._uncached = self._agreeing_kernel(), 0
-        except BaseException:
-            os.close(self._lock)
-            raise
+            failed.pop_all()
 
     @property
     def tip(self) -> BlockId:
@@ -204,6 +201,13 @@ class Node:
         if self._uncached >= self._checkpoint:
             self._kernel.close()
             self._kernel, self._uncached = self._agreeing_kernel(), 0
+
+    def _replay(self, entry: Entry) -> None:
+        if entry.kind is Kind.TRANSACTION:
+            self.pool.reenter(entry.body)
+            return
+        for at, raw in unpack(entry):
+            self.pool.follow(self.index.add(raw, at))
 
     def _judged(self, sized: policy.Sized) -> Waiting:
         waiting = self.pool.examine(sized)

@@ -1,8 +1,5 @@
 """The embedded node by itself: what a block may not hold, how it mines, and who may open it."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +8,11 @@ import pytest
 from domain.bitcoin import OutPoint, p2wsh, parse, parse_header, txid
 from domain.errors import Corrupt
 from services.ports import Unspent
-from services.settlement import policy
-from services.settlement.blocks import SIGOPS_COST_MAX, WEIGHT_MAX, sigops_cost
-from services.settlement.errors import BlockRefused, ChainInUse, ForkTooShort, TransactionRefused
+from services.settlement.errors import BlockRefused, ForkTooShort
 from services.settlement.index import Index
 from services.settlement.miner import subsidy_sat, template
 from services.settlement.node import Node
-from tests.chain import AWAY, FEE_SAT, MINE, StillClock, a_node, a_rich_node, build, output_of, shown, spend
+from tests.chain import AWAY, FEE_SAT, MINE, StillClock, a_node, a_rich_node, build, shown, spend
 from tests.spends import DUE, LATER, MATRIX, TIP, Case, Scene
 
 ESCROW_SAT = 1_000_000
@@ -159,75 +154,6 @@ def median(times: list[int]) -> int:
     return sorted(times[-11:])[5]
 
 
-def test_block_takes_what_fits_and_leaves_the_rest_with_all_that_spends_it(node: Node) -> None:
-    small, large, later = node.coins(MINE)[:3]
-    many = [(10_000, AWAY)] * 300
-    first = spend(small)
-    second = shown(build([large], [*many, (large.value_sat - 4_000_000, MINE)]))
-    third = spend(output_of(txid(parse(second)), parse(second), 300))
-    fourth = spend(later)
-    names = [node.send(raw) for raw in (first, second, third, fourth)]
-    limit = sum(policy.read(raw).weight for raw in (first, third, fourth))
-    taken = [waiting.txid for waiting in node.pool.select(limit, SIGOPS_COST_MAX)]
-    assert taken == [names[0], names[3]]
-    taken = [waiting.txid for waiting in node.pool.select(WEIGHT_MAX, SIGOPS_COST_MAX)]
-    assert taken == names
-    assert list(node.pool.select(WEIGHT_MAX, -1)) == []
-
-
-def test_many_full_transactions_are_mined_over_several_blocks(node: Node) -> None:
-    coins = node.coins(MINE)[:12]
-    each_sat = coins[0].value_sat // 2_300 - 100
-    raws = [shown(build([coin], [(each_sat, AWAY)] * 2_300)) for coin in coins]
-    for raw in raws:
-        node.send(raw)
-    node.mine(MINE)
-    node.mine(MINE)
-    first, second = (block.transactions[1:] for block in node.blocks(121, 2))
-    assert (first, second) == (tuple(raws[:10]), tuple(raws[10:]))
-    assert WEIGHT_MAX - 400_000 < sum(policy.read(raw).weight for raw in raws[:10]) < WEIGHT_MAX
-
-
-def test_signature_operations_are_counted_as_blocks_count_them() -> None:
-    key = b"\x02" + b"\x11" * 32
-    multi = b"\x52" + b"".join(b"\x21" + key for _ in range(3)) + b"\x53\xae"
-    coin = Unspent(OutPoint("11" * 32, 0), 1, p2wsh(multi), 1, coinbase=False)
-    tx = build([coin], [(1, AWAY)])
-    assert sigops_cost(tx, [[b"", multi]], [p2wsh(multi)]) == 3
-    assert sigops_cost(tx, [[b"sig", key]], [b"\x00\x14" + bytes(20)]) == 1
-    assert sigops_cost(tx, [[]], [b"\x51\x20" + bytes(32)]) == 0
-    bare = build([coin], [(1, multi), (1, b"\x76\xa9\x14" + bytes(20) + b"\x88\xac"), (1, b"\x4c\x02\xac\xac")])
-    assert sigops_cost(bare, [[]], [b""]) == 4 * (20 + 1)
-    nested = tx._replace(inputs=(tx.inputs[0]._replace(script=b"\x22" + p2wsh(multi)),))
-    assert sigops_cost(nested, [[b"", multi]], [b"\xa9\x14" + bytes(20) + b"\x87"]) == 3
-    old = tx._replace(inputs=(tx.inputs[0]._replace(script=b"\x4c" + bytes((len(multi),)) + multi),))
-    assert sigops_cost(old, [[]], [b"\xa9\x14" + bytes(20) + b"\x87"]) == 4 * 3
-    assert sigops_cost(old, [[]], [b""]) == 0
-
-
-def demanding(coin: Unspent, multisigs: int, singles: int = 0) -> bytes:
-    """A transaction whose outputs cost a block 80 for each of ``multisigs`` and 4 for each of ``singles``."""
-    outputs = [(1_000, b"\xae")] * multisigs + [(1_000, b"\xac")] * singles
-    return shown(build([coin], [*outputs, (coin.value_sat - 1_000 * len(outputs) - 100_000, AWAY)]))
-
-
-def test_transaction_with_too_many_signature_operations_is_refused_beside_one_with_just_enough(node: Node) -> None:
-    coin = node.coins(MINE)[0]
-    with pytest.raises(TransactionRefused, match="16004 of 16000 signature operations"):
-        node.check(demanding(coin, 200, 1))
-    assert node.check(demanding(coin, 200)).vsize == 16_000 * 20 // 4
-
-
-def test_pools_signature_operations_are_spread_over_blocks_as_the_kernel_counts_them(node: Node) -> None:
-    raws = [demanding(coin, 200) for coin in node.coins(MINE)[:5]]
-    assert refusal(node, *raws, demanding(node.coins(MINE)[5], 0, 1)) == "bad-blk-sigops"
-    for raw in raws:
-        node.send(raw)
-    node.mine(AWAY)
-    node.mine(AWAY)
-    assert [len(block.transactions) for block in node.blocks(121, 2)] == [1 + 4, 1 + 1]
-
-
 def test_fork_has_to_outgrow_the_chain(node: Node) -> None:
     with pytest.raises(ForkTooShort, match="take 3 or more"):
         node.fork(118, 2, MINE)
@@ -265,62 +191,6 @@ def test_known_block_and_block_of_a_shorter_branch_are_refused(node: Node, tmp_p
         with pytest.raises(BlockRefused, match="not the longest, or it is known"):
             node.submit([raw])
     twin.close()
-
-
-def test_chain_is_open_in_one_process_alone(tmp_path: Path, node: Node) -> None:
-    with pytest.raises(ChainInUse, match="pasar down"):
-        a_node(tmp_path / "chain")
-
-
-def test_chain_can_be_opened_once_another_process_that_held_it_is_killed(tmp_path: Path) -> None:
-    a_rich_node(tmp_path, 3).close()
-    hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
-    command = [sys.executable, "-c", hold, str(tmp_path / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ChainInUse):
-            a_node(tmp_path)
-        holder.kill()
-    node = a_node(tmp_path)
-    assert node.tip.height == 3
-    node.close()
-
-
-OPEN_AND_LOOK = """
-import os, sys
-from pathlib import Path
-from tests.chain import MINE, a_rich_node, spend
-node = a_rich_node(Path(sys.argv[1]), 110)
-node.send(spend(node.coins(MINE)[0]))
-node.mine(MINE)
-for number in os.listdir("/proc/self/fd"):
-    try:
-        print(os.readlink(f"/proc/self/fd/{number}"))
-    except FileNotFoundError:
-        pass
-node.close()
-"""
-
-
-def test_chain_opens_no_socket_and_writes_nowhere_else(tmp_path: Path) -> None:
-    chain, elsewhere = tmp_path / "chain", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(elsewhere))
-    environment = {**os.environ, **places, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.getcwd()}
-    done = subprocess.run(
-        [sys.executable, "-c", OPEN_AND_LOOK, str(chain)],
-        env=environment,
-        cwd=elsewhere,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    opened = done.stdout.splitlines()
-    assert str(chain / "journal") in opened
-    assert [name for name in opened if not name.startswith((str(chain), "pipe:", "/dev/", "/proc/"))] == []
-    assert list(elsewhere.iterdir()) == []
-    assert {path.name for path in chain.iterdir()} == {"journal", "kernel", "lock"}
 
 
 def test_journal_that_skips_a_block_is_no_journal(tmp_path: Path) -> None:
