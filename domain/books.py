@@ -97,13 +97,19 @@ class State(StrEnum):
 
 
 class Payout:
-    """One payout and how far it is."""
+    """One payout and how far it is.
 
-    __slots__ = ("allotted", "confirmed", "planned", "spent", "state", "version")
+    Attributes:
+        sent: The transaction that was handed to the network last, empty if none was.
+        spent: Its inputs, once it is confirmed.
+    """
+
+    __slots__ = ("allotted", "confirmed", "planned", "sent", "spent", "state", "version")
 
     def __init__(self, planned: PayoutPlanned) -> None:
         self.planned = planned
         self.state = State.PLANNED
+        self.sent = ""
         self.allotted: list[PayoutAllotted] = []
         self.spent: list[Held] = []
         self.confirmed: PayoutConfirmed | None = None
@@ -241,7 +247,9 @@ class Books:
         """The chain that settlement sees is another one."""
         self.chain_version += 1
         if isinstance(event, ChainJoined):
-            self.chain = event
+            again, self.chain = self.chain is not None, event
+            if again:
+                return
         elif isinstance(event, ChainReorganised):
             while self.tips and self.tips[-1][0] >= event.height:
                 self.tips.pop()
@@ -272,7 +280,7 @@ class Books:
             case PayoutContested():
                 payout.state = State.CONTESTED
             case PayoutBroadcast():
-                payout.state = State.SENT
+                payout.state, payout.sent = State.SENT, event.txid
             case PayoutConfirmed():
                 self._confirm(payout, event)
             case LogAnchored():

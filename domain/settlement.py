@@ -328,18 +328,17 @@ def _credited(world: "World", command: ConfirmDeposit, term: Term | None) -> Esc
 
 # ------------------------------------------------------------------------------------------------------------ the chain
 def join(world: "World", command: JoinChain) -> Sequence[AnyEvent]:
-    """Settle on this chain from now on; with other keys again, for accounts that are opened later.
+    """Settle on this chain from now on; recorded at every start, so that whoever hears it has heard all before it.
 
     Raises:
         BadTerms: It is another chain than the one joined before.
     """
     joined, books = world.books.chain, world.books
-    if joined is not None and joined.network != command.network:
+    if joined is None:
+        return (_joined(command, command.height, command.block),)
+    if joined.network != command.network:
         raise BadTerms(field="network", value=command.network, allowed=f"{joined.network}, which the market joined")
-    if joined is not None:
-        again = _joined(command, joined.height, joined.block)
-        return () if again == joined else (_joined(command, books.height, books.tips[-1][1]),)
-    return (_joined(command, command.height, command.block),)
+    return (_joined(command, *books.tips[-1]),)
 
 
 def _joined(command: JoinChain, height: int, block: str) -> ChainJoined:

@@ -5,7 +5,6 @@ A seed leaves this module on request (``Party.seed``) and in its own file; never
 
 import base64
 import binascii
-import os
 import re
 import secrets
 from functools import lru_cache
@@ -16,6 +15,7 @@ import nkeys
 from nacl.signing import SigningKey
 
 from domain.errors import Refused
+from services import private
 from services.config import Settings
 
 #: The party that is the market itself.
@@ -35,10 +35,6 @@ class MarketUnknown(Refused):
     template: ClassVar[str] = (
         "the market's public key is not known on this machine; set PASAR_MARKET_KEY to it, its operator tells it"
     )
-
-
-class KeyExposed(Refused):
-    template: ClassVar[str] = "others can read the key file {path}; run `chmod 600 {path}`"
 
 
 class KeyUnreadable(Refused):
@@ -81,17 +77,25 @@ def party(settings: Settings, name: str) -> Party:
         KeyExposed: The file can be read by others than its owner.
         KeyUnreadable: The file holds something else.
     """
-    if not _NAME.fullmatch(name):
-        raise BadName(name=name)
-    path = settings.keys / f"{name}.seed"
+    path = key_file(settings, name, "seed")
     if not path.exists():
-        _create(path)
-    if path.stat().st_mode & 0o077:
-        raise KeyExposed(path=path)
+        private.create(path, nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER) + b"\n")
+    held = private.read(path)
     try:
-        return Party(name, path.read_text().strip())
+        return Party(name, held.decode().strip())
     except (nkeys.ErrInvalidSeed, nkeys.ErrInvalidPrefixByte, ValueError):
         raise KeyUnreadable(path=path) from None  # the driver's error may quote the seed
+
+
+def key_file(settings: Settings, name: str, kind: str) -> Path:
+    """Where the party's secret of that kind is kept.
+
+    Raises:
+        BadName: The name would not make a plain file name.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadName(name=name)
+    return settings.keys / f"{name}.{kind}"
 
 
 def market_key(settings: Settings) -> str:
@@ -107,34 +111,6 @@ def market_key(settings: Settings) -> str:
     if not (settings.keys / f"{MARKET}.seed").exists():
         raise MarketUnknown
     return party(settings, MARKET).key
-
-
-def _create(path: Path) -> None:
-    """Write a new seed; when two processes race, the first one's stands."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-        _sync(path.parent)
-    finally:
-        draft.unlink()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def public_key(raw: bytes) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
+from domain.bitcoin import OutPoint
 from domain.blobs import BlobRef
 
 
@@ -88,4 +91,92 @@ class EventLog(Protocol):
 
     async def head(self) -> int:
         """The last position; 0 when the log is empty."""
+        ...
+
+
+class BlockId(NamedTuple):
+    """A place in a chain: two chains that share it share everything below."""
+
+    height: int
+    hash: str
+
+
+class Block(NamedTuple):
+    """A block of the active chain; ``transactions`` as they went over the wire, witnesses included."""
+
+    id: BlockId
+    previous: str
+    header: bytes
+    transactions: tuple[bytes, ...]
+
+
+class Unspent(NamedTuple):
+    """An output that is confirmed and not spent by a confirmed transaction."""
+
+    outpoint: OutPoint
+    value_sat: int
+    script: bytes
+    height: int
+    coinbase: bool
+
+
+class Proof(Struct, frozen=True):
+    """That a block holds a transaction at ``index``: its header, and the hashes from the transaction to its root."""
+
+    header: bytes
+    index: int
+    branch: tuple[bytes, ...]
+
+
+class Checked(NamedTuple):
+    """What a transaction costs that would be relayed and mined now."""
+
+    txid: str
+    fee_sat: int
+    vsize: int
+
+
+class Chain(Protocol):
+    """Bitcoin, whoever runs the node."""
+
+    async def tip(self) -> BlockId:
+        """The last block of the active chain."""
+        ...
+
+    async def blocks(self, start: int, limit: int) -> Sequence[Block]:
+        """Up to ``limit`` blocks of the active chain from height ``start`` upward, each the parent of the next."""
+        ...
+
+    async def utxo(self, outpoint: OutPoint) -> Unspent | None:
+        """The output, if it is confirmed and no confirmed transaction spends it."""
+        ...
+
+    async def check(self, raw: bytes) -> Checked:
+        """Whether the transaction would be relayed and mined now, and what it pays; nothing is sent.
+
+        A transaction that waits to be mined already is answered again.
+
+        Raises:
+            TransactionRefused: It would not be, with the reason.
+        """
+        ...
+
+    async def send(self, raw: bytes) -> str:
+        """Have the transaction mined, and return its id; one that waits or is confirmed already changes nothing.
+
+        Raises:
+            TransactionRefused: As ``check``.
+        """
+        ...
+
+    async def fee_rate(self, target: int) -> int:
+        """Msat for each virtual byte that should confirm within ``target`` blocks: never below 1,000, and capped."""
+        ...
+
+    async def proof(self, txid: str, height: int) -> Proof:
+        """That the active chain's block at ``height`` holds the transaction.
+
+        Raises:
+            NotInBlock: It does not.
+        """
         ...

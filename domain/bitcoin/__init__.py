@@ -6,6 +6,7 @@ A transaction's and a block's id is text, as everybody shows it; scripts, branch
 from domain.bitcoin.addresses import BadAddress, Network, NoAddress, address, script_of
 from domain.bitcoin.blocks import BadBranch, Header, block_hash, has_work, merkle_branch, merkle_root_from, parse_header
 from domain.bitcoin.scripts import (
+    HEIGHT_MAX,
     BadScript,
     Keys,
     dust_sat,
@@ -46,6 +47,7 @@ __all__ = [
     "BadReference",
     "BadScript",
     "BadTransaction",
+    "HEIGHT_MAX",
     "Header",
     "Keys",
     "Network",

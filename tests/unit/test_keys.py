@@ -13,7 +13,6 @@ from services.config import Settings
 from services.keys import (
     BadKey,
     BadName,
-    KeyExposed,
     KeyUnreadable,
     MarketUnknown,
     Party,
@@ -22,6 +21,7 @@ from services.keys import (
     public_key,
     verify_key,
 )
+from services.private import KeyExposed
 
 
 @pytest.fixture
