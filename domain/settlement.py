@@ -126,11 +126,12 @@ class ReorganiseChain(Struct, frozen=True, tag=True, forbid_unknown_fields=True)
 
 
 class ReportTaken(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """A transaction that is no payout spent an output of an account."""
+    """A transaction that is no payout spent an output of an account, in the block at this height."""
 
     reference: Txid
     vout: Vout
     txid: Txid
+    height: Height | None = None
 
 
 class ReturnLapsed(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
