@@ -61,7 +61,7 @@ def look(block: Block, books: Books, payouts: Mapping[str, int]) -> Found:
             found.deposits.extend(deposits)
             spent = tuple(one.outpoint for one in tx.inputs)
             found.funding.update({reference(OutPoint(name, one.vout or 0)): spent for one in deposits})
-            found.taken.extend(_taken(tx, name, books))
+            found.taken.extend(_taken(tx, name, block.id.height, books))
         elif books.payouts[epoch].state in (State.PLANNED, State.SENT):
             found.settled.append((epoch, name))
     return found
@@ -81,6 +81,6 @@ def _deposits(tx: Tx, name: str, height: int, books: Books) -> list[ConfirmDepos
     return found
 
 
-def _taken(tx: Tx, name: str, books: Books) -> list[ReportTaken]:
+def _taken(tx: Tx, name: str, height: int, books: Books) -> list[ReportTaken]:
     spent = (one.outpoint for one in tx.inputs)
-    return [ReportTaken(out.txid, out.vout, name) for out in spent if reference(out) in books.coins]
+    return [ReportTaken(out.txid, out.vout, name, height) for out in spent if reference(out) in books.coins]

@@ -284,7 +284,7 @@ def test_second_market_on_the_same_home_is_refused(market: Pasar) -> None:
 
 def test_status_tells_position_lag_and_heartbeat_of_every_service(market: Pasar, posted: dict[str, Any]) -> None:
     services = {service["name"]: service for service in market.json("status")["services"]}
-    kinds = {"market", "relay", "projector", "inspector", "referee", "settlement", "worker-1", "worker-2"}
+    kinds = {*["market", "relay", "projector", "inspector", "referee", "settlement", "arbiter", "worker-1", "worker-2"]}
     assert services.keys() == kinds
     assert all(service["at"] for service in services.values())
     for name in ("market", "relay", "projector"):
