@@ -7,6 +7,7 @@ a crash it finds again, because a deposit is counted once and a payout is the sa
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -45,6 +46,8 @@ from services.settlement.watch import Rungs, Settled, look
 #: Blocks that are read at a time, and items of one command.
 PAGE: Final = 100
 ITEMS: Final = 200
+#: After a long way up, the market is told of a block so far below the tip as well, to fall back to in a fork.
+NEAR_BLOCKS: Final = 100
 #: Blocks without a confirmation after which the next rung is sent.
 RUNG_BLOCKS: Final = 6
 RETRY_S: Final = 1.0
@@ -94,6 +97,7 @@ class Agent:
         self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
         self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
         self._outbox, self._clock, self._mine = outbox, clock, mine
+        self._terms: Terms | None = None
         self._rungs = Rungs()
         self._scanned: int | None = None
         self._sent: dict[int, tuple[str, int, str]] = {}
@@ -119,21 +123,30 @@ class Agent:
 
     async def run(self) -> None:
         """Settle for ever."""
-        terms: Terms | None = None
         while True:
             self._soon.clear()
             try:
-                terms = terms or await self._join()
-                await self._turn(terms)
+                poll_s = await self.turn()
             except (BusError, OSError, TimeoutError, Refused) as error:
                 log.warning("settlement waits", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_S)
                 continue
-            try:
-                async with asyncio.timeout(terms.poll_s):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_s):
                     await self._soon.wait()
-            except TimeoutError:
-                pass
+
+    async def turn(self) -> float:
+        """Do what there is to do now; how long until the next look at the chain, in seconds.
+
+        Raises:
+            BusError, TimeoutError, OSError, Refused: Somebody who is needed does not answer, or says no.
+        """
+        if self._terms is None:
+            self._terms = await self._join()
+        await self._follow_chain()
+        await self._see_through()
+        await self._plan(self._terms)
+        return self._terms.poll_s
 
     # ----------------------------------------------------------------------------------------------------- the market
     async def _tell(self, items: Sequence[Command]) -> list[str]:
@@ -161,11 +174,6 @@ class Agent:
             await self._follower.reached(reply.position)
         return terms
 
-    async def _turn(self, terms: Terms) -> None:
-        await self._follow_chain()
-        await self._see_through()
-        await self._plan(terms)
-
     # ------------------------------------------------------------------------------------------------------ the chain
     async def _follow_chain(self) -> None:
         """Tell the market of the chain's new end, then look at what is deep enough."""
@@ -173,16 +181,22 @@ class Agent:
         if self._scanned is None:  # what was told last may not have been looked at
             self._scanned = self._deep(books, books.tips[-2][0] if len(books.tips) > 1 else books.height)
         if tip != BlockId(*books.tips[-1]):
-            fork = await self._fork()
-            items: list[Command] = []
-            if fork != BlockId(*books.tips[-1]):
-                items.append(ReorganiseChain(*fork))
-                self._scanned = min(self._scanned, self._deep(books, fork.height))
-                self._mine()  # what left the chain waits to be mined again
-            if tip.height > fork.height:
-                items.append(AdvanceChain(*tip))
-            await self._tell(items)
+            await self._go_on_from(await self._fork(), tip)
         await self._look(self._deep(books, books.height))
+
+    async def _go_on_from(self, fork: BlockId, tip: BlockId) -> None:
+        """Tell of the fork, of a block below the tip that later forks will hardly reach, and of the tip."""
+        books = self._follower.books
+        if fork != BlockId(*books.tips[-1]):
+            await self._tell([ReorganiseChain(*fork)])
+            self._scanned = min(self._scanned or 0, self._deep(books, fork.height))
+            self._mine()  # what left the chain waits to be mined again
+        if tip.height - NEAR_BLOCKS > fork.height:
+            for below in await self._chain.blocks(tip.height - NEAR_BLOCKS, 1):
+                await self._tell([AdvanceChain(*below.id)])
+                await self._look(self._deep(books, books.height))
+        if tip.height > fork.height:
+            await self._tell([AdvanceChain(*tip)])
 
     async def _fork(self) -> BlockId:
         """The newest block that the market was told of and that is still in the chain.

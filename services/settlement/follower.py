@@ -67,7 +67,11 @@ class Follower:
         self._moved = asyncio.Event()
 
     async def offer(self, events: Sequence[Stored]) -> None:
-        """Take what a consumer hears; what was heard before is passed over.
+        """``hear``, as a consumer calls it."""
+        self.hear(events)
+
+    def hear(self, events: Sequence[Stored]) -> None:
+        """Follow these; what was heard before is passed over.
 
         Raises:
             Corrupt: An event cannot be read.

@@ -193,7 +193,7 @@ async def _waiting(reader: "Reader", job: "Job", tasks: "list[Task]") -> "Waitin
         return None
     program, workers = await reader.program(job.program), await reader.workers()
     meter = None if program is None else program.meter
-    return waiting.why(job, meter, workers, fee_ppm=await reader.fee_ppm(), since=since)
+    return waiting.why(job, meter, workers, fee_ppm=(await reader.fees()).fee_ppm, since=since)
 
 
 def _show(job: "Job", tasks: "list[Task]", waiting: "Waiting | None", limit: int) -> None:
@@ -209,8 +209,9 @@ def _show(job: "Job", tasks: "list[Task]", waiting: "Waiting | None", limit: int
         print(waiting.fix)
     each = f"{count(job.tasks, 'task')}, each by {count(job.replicas, 'worker')}"
     left_msat = job.reserved_msat - job.paid_msat - job.charged_msat - job.freed_msat
+    fees_msat = job.fee_msat + job.chain_msat
     for what, said in {
-        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(job.fee_msat)} fee, {sat(job.stake_msat)} at stake",
+        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(fees_msat)} fees, {sat(job.stake_msat)} at stake",
         "limits": f"{job.timeout_s} s and {job.memory_mb:,} MB a task, on {job.platforms}",
         "results": f"{job.accepted} verified, {job.rejected} rejected, {count(job.disputes, 'dispute')}",
         "money": f"{sat(job.paid_msat)} paid, {sat(job.charged_msat)} fee, "
