@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: A fee rate above this, for a virtual byte, is a mistake.
 RATE_MSAT_MAX: Final = 1_000_000
-#: Blocks for which an input must be gone before a payout is given up: by then no chain brings it back.
-GONE_BLOCKS: Final = 6
 
 
 def plan(world: "World", command: PlanPayout) -> Sequence[AnyEvent]:
@@ -117,14 +115,15 @@ def abandon(world: "World", command: AbandonPayout) -> Sequence[AnyEvent]:
     if not found.open:
         raise PayoutSettled(epoch=command.epoch, state=found.state)
     if not may_abandon(world.books, found):
-        raise StillPayable(epoch=command.epoch, blocks=GONE_BLOCKS)
+        raise StillPayable(epoch=command.epoch)
     return (PayoutAbandoned(command.epoch),)
 
 
 def may_abandon(books: Books, found: Payout) -> bool:
-    """Whether an open payout will never confirm: the arbiter did not sign, or an input is gone for long enough."""
-    gone = [since for coin in payout.coins(found.planned) if (since := books.gone_since(coin.outpoint)) is not None]
-    return found.state is State.CONTESTED or any(books.height >= since + GONE_BLOCKS for since in gone)
+    """Whether an open payout will never confirm: the arbiter did not sign it, or an input is gone for good."""
+    return found.state is State.CONTESTED or any(
+        map(books.is_gone, (one.outpoint for one in payout.coins(found.planned)))
+    )
 
 
 def _payout(world: "World", epoch: int) -> Payout:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from domain import paying, payout, planning
 from domain.bitcoin import OutPoint
-from domain.books import Books, Payout, State
+from domain.books import TIPS, Books, Payout
 from domain.commands import Command
 from domain.errors import Refused
 from domain.planning import NothingToPay
@@ -180,6 +180,8 @@ class Agent:
         books, tip = self._follower.books, await self._chain.tip()
         if self._scanned is None:  # what was told last may not have been looked at
             self._scanned = self._deep(books, books.tips[-2][0] if len(books.tips) > 1 else books.height)
+            for block in await self._chain.blocks(max(0, self._scanned - TIPS), TIPS):
+                self._funding |= look(block, books, self._rungs.of(books)).funding
         if tip != BlockId(*books.tips[-1]):
             await self._go_on_from(await self._fork(), tip)
         await self._look(self._deep(books, books.height))
@@ -223,7 +225,7 @@ class Agent:
             blocks = await self._chain.blocks(start, min(PAGE, upto - self._scanned))
             books = self._follower.books
             for block in blocks:
-                found = look(block, books, self._rungs.of(books))
+                found = look(block, books, self._rungs.of(books), self._funding)
                 self._funding |= found.funding
                 items = [
                     await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
@@ -247,22 +249,13 @@ class Agent:
         for epoch in books.open_payouts:
             found = books.payouts[epoch]
             gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
-            waits = found.state is not State.CONTESTED and await self._may_return(gone)
-            if paying.may_abandon(books, found) and not waits:
+            if paying.may_abandon(books, found):
                 await self._tell([AbandonPayout(epoch)])
             elif gone:
                 self.waits_for = f"payout {epoch} waits for an output that is gone to come back, or to be gone for good"
                 self._mine()
             else:
                 await self._send(epoch, found)
-
-    async def _may_return(self, gone: Sequence[str]) -> bool:
-        """Whether outputs that are gone are deposits that may come back: then a payout could still confirm."""
-        if not gone or not all(outpoint in self._follower.books.reorged for outpoint in gone):
-            return False
-        funding = (one for outpoint in gone for one in self._funding.get(outpoint, ()))
-        spent = [await self._chain.utxo(one) is None for one in funding]
-        return not any(spent)
 
     async def _send(self, epoch: int, found: Payout) -> None:
         """Have the payout mined: once a block, and dearer where that takes too long."""
