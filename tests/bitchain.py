@@ -4,14 +4,12 @@ It knows what may be in a block (inputs are there and unspent) and nothing of sc
 """
 
 from collections.abc import Sequence
-from functools import cache
-from struct import pack
 from typing import NamedTuple
 
 from domain import bitcoin
 from domain.bitcoin import OutPoint, Tx, TxIn, TxOut
 from services.ports import Block, BlockId
-from tests.onchain import digest
+from tests.blocks import digest, header_over
 
 
 class Mined(NamedTuple):
@@ -23,22 +21,13 @@ class Mined(NamedTuple):
     txids: tuple[str, ...]
 
 
-@cache
-def header_over(previous: str, root: bytes) -> bytes:
-    """A header with as much work as regtest asks for."""
-    for nonce in range(1 << 16):
-        found = pack("<I32s32sIII", 0x20000000, bytes.fromhex(previous)[::-1], root, 1_900_000_000, 0x207FFFFF, nonce)
-        if bitcoin.has_work(found):
-            return found
-    raise AssertionError("every other nonce has enough work")
-
-
 class Chain:
     """The best chain above ``start``, and every transaction that anybody ever made.
 
     Attributes:
         mined: The height of each transaction in the best chain.
         spent: By output, the transaction of the best chain that spends it.
+        thefts: By output, the last transaction that was made to take it.
     """
 
     def __init__(self, start: BlockId) -> None:
@@ -47,6 +36,7 @@ class Chain:
         self.known: dict[str, Tx] = {}
         self.mined: dict[str, int] = {}
         self.spent: dict[OutPoint, str] = {}
+        self.thefts: dict[OutPoint, str] = {}
         self._forks = 0
 
     @property

@@ -3,11 +3,8 @@
 Blocks happen only when a test asks for them; a block is as good as a real one of regtest, its other transactions aside.
 """
 
-import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cache
-from struct import pack
 from typing import Self
 
 from domain import bitcoin, payout
@@ -34,6 +31,7 @@ from domain.settlement import (
 )
 from domain.stake import WithdrawStake
 from domain.worker import PlaceAsk, RegisterWorker, ResumeWorker
+from tests.blocks import block_with, digest, p2wpkh, point
 from tests.spec import CLIENT, OPERATOR, REFEREE, Market, Outcome, a_job, key
 
 ARBITER = key("J")
@@ -41,37 +39,6 @@ ARBITER = key("J")
 JOINED, EXPIRES = 110, 3_000
 #: One satoshi a virtual byte.
 RATE = 1_000
-
-
-@cache
-def point(name: str) -> str:
-    """A public key whose secret nobody knows."""
-    x = int.from_bytes(hashlib.sha256(name.encode()).digest(), "big")
-    while not bitcoin.is_key(b"\x02" + x.to_bytes(32, "big")):
-        x += 1
-    return "02" + x.to_bytes(32, "big").hex()
-
-
-def p2wpkh(name: str) -> str:
-    """The script of somebody's address."""
-    return "0014" + hashlib.sha256(name.encode()).hexdigest()[:40]
-
-
-def digest(*named: object) -> str:
-    """The id of a transaction or a block that a test only needs the name of."""
-    return hashlib.sha256(" ".join(map(str, named)).encode()).hexdigest()
-
-
-def block_with(txids: Sequence[str], index: int, salt: object = "") -> tuple[str, tuple[str, ...]]:
-    """The header of a block with these transactions, with the work that regtest asks for, and one's branch."""
-    branch = bitcoin.merkle_branch(txids, index)
-    root = bitcoin.merkle_root_from(txids[index], index, branch)
-    previous = bytes.fromhex(digest("previous", salt))
-    for nonce in range(1 << 16):
-        header = pack("<I32s32sIII", 0x20000000, previous, root, 1_900_000_000, 0x207FFFFF, nonce)
-        if bitcoin.has_work(header):
-            return header.hex(), tuple(beside.hex() for beside in branch)
-    raise AssertionError("every other nonce has enough work")
 
 
 def join_chain(*, confirmations: int = 1, **changes: object) -> JoinChain:

@@ -1,7 +1,8 @@
 """Random histories, made by the market's own rules: clients, workers and a referee who do whatever they may.
 
-``Simulation(seed).run(steps)`` plays a seeded game with replicas, disputes, failures, expiries, cancellations and
-refunds; ``records`` is the log that a market would have written. ``play_out`` ends every job.
+``Simulation(seed).run(steps)`` plays a seeded game with replicas, disputes, failures, expiries, cancellations, refunds,
+and a chain with payouts and reorganisations; ``records`` is the log that a market would have written. ``play_out`` ends
+every job.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from domain import blobs, commands, dispute, escrow, job, settlement, stake, task, worker
+from domain import blobs, commands, dispute, escrow, job, stake, task, worker
 from domain.commands import Actor
 from domain.errors import Refused
 from domain.ids import escrow_id
@@ -17,6 +18,7 @@ from domain.market import Fact, World
 from domain.meter import Meter
 from services.ledger import codec
 from services.ports import Stored
+from tests.simulate_chain import ChainGame
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -27,8 +29,8 @@ def key(name: str) -> str:
     return "".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[byte & 31] for byte in digest[:56])
 
 
-OPERATOR, REFEREE, SETTLEMENT, CLOCK, INSPECTOR = (
-    key(name) for name in ("operator", "referee", "settlement", "clock", "inspector")
+OPERATOR, REFEREE, SETTLEMENT, CLOCK, INSPECTOR, ARBITER = (
+    key(name) for name in ("operator", "referee", "settlement", "clock", "inspector", "arbiter")
 )
 BLOB = blobs.blob_ref(b"program", "0" * 32)
 
@@ -36,6 +38,8 @@ BLOB = blobs.blob_ref(b"program", "0" * 32)
 class Simulation:
     def __init__(self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR) -> None:
         self.random = random.Random(seed)
+        self.settlement, self.arbiter = SETTLEMENT, ARBITER
+        self.chain = ChainGame(self, seed)
         self.world = World(operator)
         self.now = START
         self.records: list[Stored] = []
@@ -51,7 +55,7 @@ class Simulation:
             ("inspector", INSPECTOR),
         ):
             self.do(commands.GrantRole(role, party), operator)  # type: ignore[arg-type]
-        self.do(commands.SetFee(300_000), operator)
+        self.do(commands.SetFee(300_000, 60_000), operator)
         meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
         self.do(commands.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:
@@ -82,7 +86,7 @@ class Simulation:
             self.records.append(Stored(*record))
 
     def deposit(self, account: str, owner: str, amount_msat: int) -> None:
-        self.do(settlement.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}"), SETTLEMENT)  # type: ignore[arg-type]
+        self.chain.pay_in(account, owner, amount_msat)
 
     # ------------------------------------------------------------------------------------------------------------ moves
     def post(self, *, tasks: int | None = None, replicas: int | None = None, stake_msat: int | None = None) -> None:
@@ -115,6 +119,20 @@ class Simulation:
                     self.write([self.world.assign(job_id, index, party, until)], party)
                     given += 1
 
+    def run_job(self, client: str, chance: random.Random, *, price_msat: int, tasks: int) -> None:
+        """A job from its posting to its end, done by whoever may."""
+        terms = {"price_msat": price_msat, "tasks": tasks, "expires_at": self.now + timedelta(hours=1)}
+        posted = self.do(job.PostJob(escrow=escrow_id(client), program=BLOB, stake_msat=0, **terms), client)  # type: ignore[arg-type]
+        for index in range(tasks if posted else 0):
+            owner = self.world.jobs[posted[0].event.job]  # type: ignore[union-attr]
+            able = [party for party in self.workers if self.world.may_work(party, owner.terms)]
+            if able:
+                party = chance.choice(able)
+                until = self.now + timedelta(seconds=600)
+                self.write([self.world.assign(owner.terms.job, index, party, until)], party)
+                self._answer(party, owner.terms.job, index, f"{owner.terms.job} {index}")
+                self.do(self.secrets[owner.terms.job, index, party], party)
+
     def held(self, party: str, phase: task.Phase) -> list[tuple[str, int]]:
         found = sorted(self.world.holding(party).tasks)
         slots = ((at, s) for at in found for s in self.world.tasks_of[at[0]][at[1]].slots)
@@ -123,13 +141,17 @@ class Simulation:
     def commit(self, party: str, *, honest: bool = True) -> None:
         for job_id, index in self.held(party, task.Phase.ASSIGNED):
             plain = f"{job_id} {index}" if honest else f"wrong {party} {job_id} {index}"
-            salt = f"{self.serial:032x}"
-            result = blobs.blob_ref(plain.encode(), salt)
-            equality = blobs.equality_tag(blobs.digest_of(plain.encode()), job_id, index)
-            submission = task.SubmitResult(job_id, index, salt, result, equality)
-            bound = blobs.result_commitment(party, job_id, index, salt, result, equality)
-            if self.do(task.CommitResult(job_id, index, bound), party):
-                self.secrets[job_id, index, party] = submission
+            self._answer(party, job_id, index, plain)
+
+    def _answer(self, party: str, job_id: str, index: int, plain: str) -> None:
+        """Commit to a result, and keep what opens it."""
+        salt = f"{self.serial:032x}"
+        result = blobs.blob_ref(plain.encode(), salt)
+        equality = blobs.equality_tag(blobs.digest_of(plain.encode()), job_id, index)
+        submission = task.SubmitResult(job_id, index, salt, result, equality)
+        bound = blobs.result_commitment(party, job_id, index, salt, result, equality)
+        if self.do(task.CommitResult(job_id, index, bound), party):
+            self.secrets[job_id, index, party] = submission
 
     def submit(self, party: str) -> None:
         for job_id, index in self.held(party, task.Phase.COMMITTED):
@@ -181,6 +203,7 @@ class Simulation:
 
     # ------------------------------------------------------------------------------------------------------------- play
     def step(self) -> None:
+        self.chain.step()
         party = self.random.choice(self.workers)
         honest = self.random.random() < 0.85
         moves: list[tuple[Callable[[], None], int]] = [

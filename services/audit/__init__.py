@@ -14,8 +14,11 @@ from domain.errors import Corrupt, Unavailable
 from domain.events import AnyEvent
 from domain.market import World
 from services.audit.actors import Actors
+from services.audit.anchors import Anchored
+from services.audit.coins import Coins
 from services.audit.invariant import Broken, Check, Invariant
 from services.audit.money import Money
+from services.audit.payouts import PaidOut, Payouts
 from services.audit.programs import Inspected, VerifiedBeforeReused
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
 from services.config import Settings
@@ -39,6 +42,8 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     OneHolder,
     Actors,
 )
+#: What is checked of payouts in a whole log; a receipt has a part of each, and checks that in its own way.
+OF_CHAIN: Final[tuple[type[Invariant], ...]] = (Coins, Payouts, PaidOut, Anchored)
 #: What an event that makes no sense does to code which expects that it does.
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
 
@@ -71,7 +76,7 @@ class Outcome(Struct):
     first_violation: Violation | None = None
 
     def broken(self, position: int, event: str, what: str) -> None:
-        if self.ok:
+        if self.first_violation is None or position < self.first_violation.position:
             self.ok, self.first_violation = False, Violation(position, event, what)
 
 
@@ -106,7 +111,8 @@ async def audit(
     """
     head = await log.head()
     last = head if upto is None else min(upto, head)
-    auditor = _Auditor(roots or {}, [one for one in signed if upto is None or one.size <= upto], last)
+    known = [one for one in signed if upto is None or one.size <= upto]
+    auditor = _Auditor(roots or {}, known, last, cut=last < head)
     with undisturbed():
         try:
             async for page in log.iterate(0, last):
@@ -115,6 +121,7 @@ async def audit(
                     progress(auditor.position, last)
         except Corrupt as error:
             auditor.placed.broken(auditor.position + 1, "", str(error))
+        await auditor.ask(log)
         outcomes = auditor.finish()
         if database_url is not None:
             outcomes.append(await _audit_read_models(log, database_url))
@@ -167,17 +174,18 @@ async def stored_root(database_url: str) -> dict[int, bytes]:
 class _Auditor:
     """The books of one audit."""
 
-    def __init__(self, roots: Mapping[int, bytes], signed: Sequence[SignedRoot], last: int) -> None:
+    def __init__(self, roots: Mapping[int, bytes], signed: Sequence[SignedRoot], last: int, *, cut: bool) -> None:
         self.world, self.tree, self.position = World(""), merkle.CompactRange(), 0
         self.placed, self.rooted = Outcome("log", _LOG), Outcome("merkle", _MERKLE)
         self._versions: dict[bytes, int] = {}
         self._folds = True
-        self._signed = signed
+        self._signed, self._cut = signed, cut
         self._roots: dict[int, set[bytes]] = {}
         claimed = [(size, root) for size, root in roots.items() if size <= last]
         for size, root in claimed + [(one.size, bytes.fromhex(one.root)) for one in signed]:
             self._roots.setdefault(size, set()).add(root)
-        invariants = [invariant() for invariant in INVARIANTS]
+        invariants = [invariant() for invariant in INVARIANTS + OF_CHAIN]
+        self._anchored = [invariant for invariant in invariants if isinstance(invariant, Anchored)]
         self._invariants = [(invariant, Outcome(invariant.name, _means(invariant))) for invariant in invariants]
         self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
         for invariant, outcome in self._invariants:
@@ -228,6 +236,8 @@ class _Auditor:
 
     def _extend(self, page: Sequence[Stored]) -> None:
         leaves = list(map(merkle.leaf, page))
+        for anchored in self._anchored:
+            anchored.extend(self.tree, leaves)
         for size in [size for size in sorted(self._roots) if self.tree.size < size <= self.tree.size + len(page)]:
             split = size - self.tree.size
             self.tree.extend(leaves[:split])
@@ -239,6 +249,19 @@ class _Auditor:
         self.rooted.checked += 1
         if self._roots[size] != {self.tree.root}:
             self.rooted.broken(size, "", f"the published root over {size} events is not that of the log")
+
+    async def ask(self, log: History) -> None:
+        """Look up in the log the roots that payouts bound long before they were planned."""
+        asked = sorted((event.size, position, event) for one in self._anchored for position, event in one.asked)
+        tree = merkle.CompactRange()
+        for size, position, event in asked:
+            async for page in log.iterate(tree.size, size):
+                tree.extend(map(merkle.leaf, page))
+            if tree.root.hex() != event.root:
+                outcome = next(outcome for one, outcome in self._invariants if isinstance(one, Anchored))
+                what = f"it binds another root over {size} events than the log has"
+                outcome.broken(position, codec.NAMES[type(event)], what)
+                return
 
     def finish(self) -> list[Outcome]:
         if 0 in self._roots:
@@ -254,7 +277,7 @@ class _Auditor:
         for invariant, outcome in self._invariants:
             if outcome.ok:
                 try:
-                    invariant.finish()
+                    invariant.finish(cut=self._cut)
                 except _NONSENSE as error:
                     outcome.broken(self.position, "", _said(error))
         return [self.placed, self.rooted, *(outcome for _, outcome in self._invariants)]

@@ -1,7 +1,7 @@
 """Who did it could do it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from domain.events import (
     AskPlaced,
@@ -10,14 +10,29 @@ from domain.events import (
     AssignmentFailed,
     AssignmentReturned,
     CapabilityMeasured,
+    ChainAdvanced,
+    ChainJoined,
+    ChainReorganised,
+    CoinTaken,
+    DepositReorged,
+    DepositRestored,
     DisputeRuled,
     EscrowFunded,
+    EscrowOpened,
     EscrowRefunded,
     FeeSet,
     JobCancelled,
     JobExpired,
     JobPosted,
     JobReused,
+    LogAnchored,
+    PayoutAbandoned,
+    PayoutAllotted,
+    PayoutBroadcast,
+    PayoutConfirmed,
+    PayoutContested,
+    PayoutPlanned,
+    PayoutReorged,
     ProgramAdmitted,
     ResultCommitted,
     ResultSubmitted,
@@ -25,6 +40,7 @@ from domain.events import (
     RoleGranted,
     RoleRevoked,
     StakeDeposited,
+    StakeOpened,
     StakeWithdrawn,
     WorkerPaused,
     WorkerRegistered,
@@ -44,19 +60,33 @@ _OWN_WORK = (
     CapabilityMeasured,
     ResultCommitted,
     ResultSubmitted,
-    StakeWithdrawn,
     WorkerRegistered,
     WorkerResumed,
     WorkerRetired,
 )
+_SETTLEMENT = (
+    CoinTaken,
+    DepositReorged,
+    DepositRestored,
+    EscrowFunded,
+    LogAnchored,
+    PayoutAbandoned,
+    PayoutAllotted,
+    PayoutBroadcast,
+    PayoutConfirmed,
+    PayoutPlanned,
+    PayoutReorged,
+    StakeDeposited,
+)
 _BY_ROLE: Mapping[type, Role] = {
+    **dict.fromkeys(_SETTLEMENT, "settlement"),
     AssignmentExpired: "clock",
-    EscrowFunded: "settlement",
     FeeSet: "operator",
     JobExpired: "clock",
     ProgramAdmitted: "inspector",
-    StakeDeposited: "settlement",
 }
+#: Blocks before the end of a term from which on settlement returns an owner's free money.
+_SAFETY_BLOCKS: Final = 72
 
 
 class Actors(Invariant):
@@ -67,6 +97,10 @@ class Actors(Invariant):
     def __init__(self) -> None:
         self.roles: set[tuple[str, str]] = set()
         self.clients: dict[str, str] = {}
+        self.arbiter = ""
+        #: Of the chain; absent where nothing was seen of it, as in a receipt.
+        self.height: int | None = None
+        self.ends: dict[str, int] = {}
 
     def checks(self) -> Mapping[type, Check]:
         own_work = each(_OWN_WORK, self.work)
@@ -74,13 +108,19 @@ class Actors(Invariant):
         return {
             **own_work,
             **by_role,
+            ChainJoined: self.join,
+            **each((ChainAdvanced, ChainReorganised), self.advance),
             DisputeRuled: self.rule,
+            EscrowOpened: self.open_escrow,
             EscrowRefunded: self.refund,
             JobCancelled: self.own_job,
             JobPosted: self.post,
             JobReused: self.own_job,
+            PayoutContested: self.contest,
             RoleGranted: self.grant,
             RoleRevoked: self.revoke,
+            StakeOpened: self.open_stake,
+            StakeWithdrawn: self.withdraw,
             WorkerPaused: self.pause,
         }
 
@@ -102,8 +142,39 @@ class Actors(Invariant):
             raise Broken("the actor is not the job's client")
 
     def refund(self, event: EscrowRefunded, stored: Stored) -> None:
-        if escrow_id(_actor(stored)) != event.escrow:
+        if escrow_id(_actor(stored)) != event.escrow and not self._returns(event.escrow, stored):
             raise Broken("the actor does not own the escrow")
+
+    def withdraw(self, event: StakeWithdrawn, stored: Stored) -> None:
+        if _actor(stored) != event.worker and not self._returns(event.worker, stored):
+            raise Broken("the actor is not the worker")
+
+    def _returns(self, account: str, stored: Stored) -> bool:
+        """Whether settlement may return the account's free money: its term is about to end."""
+        ending = self.height is None or self.ends.get(account, 1 << 32) - _SAFETY_BLOCKS <= self.height
+        return ending and ("settlement", _actor(stored)) in self.roles
+
+    def open_escrow(self, event: EscrowOpened, stored: Stored) -> None:
+        self.ends[event.escrow] = event.expires_height
+        if _actor(stored) != event.client or escrow_id(event.client) != event.escrow:
+            raise Broken("the actor does not own the escrow")
+
+    def open_stake(self, event: StakeOpened, stored: Stored) -> None:
+        self.ends[event.worker] = event.expires_height
+        self.work(event, stored)
+
+    def join(self, event: ChainJoined, stored: Stored) -> None:
+        self._need("settlement", stored)
+        self.arbiter = event.arbiter
+        self.height = event.height
+
+    def advance(self, event: ChainAdvanced | ChainReorganised, stored: Stored) -> None:
+        self._need("settlement", stored)
+        self.height = event.height
+
+    def contest(self, event: PayoutContested, stored: Stored) -> None:
+        if _actor(stored) != self.arbiter:
+            raise Broken("the actor is not the arbiter")
 
     def rule(self, event: DisputeRuled, stored: Stored) -> None:
         if _actor(stored) != event.referee:

@@ -22,8 +22,12 @@ class Invariant:
         """What is looked at on each kind of event."""
         raise NotImplementedError
 
-    def finish(self) -> None:
-        """What can only be seen at the end."""
+    def finish(self, *, cut: bool = False) -> None:
+        """What can only be seen at the end.
+
+        Args:
+            cut: The log goes on, and what a command began may end behind this part of it.
+        """
 
 
 def each(kinds: Iterable[type], check: Check) -> dict[type, Check]:

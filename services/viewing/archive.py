@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from domain.errors import Corrupt, Refused
-from domain.events import EscrowFunded, JobPosted, ProgramAdmitted, TaskAssigned, WorkerRegistered
+from domain.events import EscrowFunded, EscrowOpened, JobPosted, ProgramAdmitted, TaskAssigned, WorkerRegistered
 from services.ledger import merkle
 from services.ledger.codec import EVENTS, decode_stored
 from services.ledger.reader import PAGE_EVENTS
@@ -114,7 +114,13 @@ class Zip:
 
 # ------------------------------------------------------------------------------------------------- how far it is sound
 #: The field by which an event brings something into being, and those by which others speak of it.
-_MADE: Final = {JobPosted: "job", EscrowFunded: "escrow", WorkerRegistered: "worker", ProgramAdmitted: "program"}
+_MADE: Final = {
+    JobPosted: "job",
+    EscrowOpened: "escrow",
+    EscrowFunded: "escrow",
+    WorkerRegistered: "worker",
+    ProgramAdmitted: "program",
+}
 _REFERENCES: Final = {
     kind: tuple(name for name in kind.__struct_fields__ if name in ("job", "original", "escrow", "worker"))
     for kind in EVENTS

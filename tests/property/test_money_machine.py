@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain import job, payout
-from domain.accounts import Held
-from domain.bitcoin import OutPoint, TxOut, outpoint
+from domain.accounts import Held, key_of
+from domain.bitcoin import OutPoint, TxOut, dust_sat, outpoint
 from domain.books import DEEP_BLOCKS, State
 from domain.commands import Command, ExpireJob
 from domain.errors import Refused
@@ -48,7 +48,8 @@ from services.ledger import codec
 from services.ports import BlockId
 from services.settlement.watch import Rungs, Settled, look
 from tests.bitchain import Chain
-from tests.onchain import ARBITER, JOINED, OnChain, check_accounts, check_pool, digest, p2wpkh
+from tests.blocks import digest, p2wpkh
+from tests.onchain import ARBITER, JOINED, OnChain, check_accounts, check_pool
 from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, a_job
 
 CLIENTS, WORKERS = (CLIENT, MALLORY), (ANNA, BEN, CARL)
@@ -140,7 +141,7 @@ class MoneyMachine(RuleBasedStateMachine):
         self.told = Told()
         #: No chain is reorganised below this: what a payout was given up for is deeper than any fork.
         self.final = JOINED
-        self.deepest = 0
+        self.deepest = self.forked = 0
 
     @initialize(confirmations=st.integers(1, 3), terms=st.lists(st.sampled_from((400, 900, 3_000)), min_size=5))
     def begin(self, confirmations: int, terms: list[int]) -> None:
@@ -233,7 +234,18 @@ class MoneyMachine(RuleBasedStateMachine):
 
     @rule(rate_msat=st.sampled_from((1_000, 1_000, 2_345, 9_000)))
     def plan(self, rate_msat: int) -> None:
-        self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        self._plan(rate_msat)
+
+    def _plan(self, rate_msat: int) -> bool:
+        """Whether something is paid; who leaves does not take what jobs may still cost."""
+        planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        books = self.world.books
+        for drawn in self.world.books.payouts[len(books.payouts)].planned.drawn if planned else ():
+            key = key_of(drawn.account, drawn.owner)
+            if drawn.account == "escrow" and drawn.due_sat:
+                held_sat = sum(coin.value_sat for coin in books.coins.values() if coin.key == key)
+                assert (held_sat - drawn.due_sat - drawn.pool_sat) * 1_000 >= books.owed_msat[key]
+        return bool(planned)
 
     @precondition(lambda self: self._open_payouts())
     @rule(which=st.integers(0, 3))
@@ -260,8 +272,7 @@ class MoneyMachine(RuleBasedStateMachine):
     @rule(rate_msat=st.sampled_from((1_000, 2_345)), rung=st.integers(0, 2))
     def pay(self, rate_msat: int, rung: int) -> None:
         """What mostly happens: a payout is planned, signed, sent and mined, at some rung."""
-        planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
-        if planned:
+        if self._plan(rate_msat):
             epoch = len(self.world.books.payouts)
             self._sign(epoch)
             self.broadcast(rung)
@@ -317,14 +328,40 @@ class MoneyMachine(RuleBasedStateMachine):
     @rule(depth=st.sampled_from((1, 1, 2, 3, 5, 9, 30)), back=st.sampled_from(("all", "none", "half", "turned")))
     def reorganise(self, depth: int, back: str) -> None:
         """The last blocks are replaced by more of them, with or without what they held."""
-        books = self.world.books
-        lowest = max(self.final, books.floor, books.tips[0][0])
-        height = max(lowest, self.chain.tip.height - depth)
-        depth = self.chain.tip.height - height
-        self.deepest = max(self.deepest, depth + self.confirmations - 1)
-        lost = self.chain.fork(height)
+        lost = self._fork(max(self._lowest, self.chain.tip.height - depth))
         chosen = {"all": lost, "none": [], "half": lost[::2], "turned": lost[::-1]}[back]
-        self._mine(chosen, depth + 1)
+        self._mine(chosen, self.forked + 1)
+
+    @property
+    def _lowest(self) -> int:
+        """No fork goes further back: settlement knows a block below it, and no payout above that is buried."""
+        books = self.world.books
+        return max(self.final, min(height for height, _ in books.tips if height >= books.floor))
+
+    def _fork(self, height: int) -> list[str]:
+        self.forked = self.chain.tip.height - height
+        self.deepest = max(self.deepest, self.forked + self.confirmations - 1)
+        return self.chain.fork(height)
+
+    @rule(rung=st.integers(0, 2), blocks=st.sampled_from((1, 7)))
+    def switch(self, rung: int, blocks: int) -> None:
+        """In another chain another rung of a payout is confirmed, or all but the payout comes back."""
+        found = [one for one in self.world.books.payouts.values() if one.confirmed is not None and not one.buried]
+        found = [one for one in found if one.confirmed.height > self._lowest]  # type: ignore[union-attr]
+        if found:
+            one = found[-1]
+            lost = self._fork(one.confirmed.height - 1)  # type: ignore[union-attr]
+            others = [name for name in lost if name not in one.txids]
+            self._mine([one.txids[rung % len(one.txids)], *others], self.forked + blocks)
+
+    @rule(blocks=st.sampled_from((1, 7)))
+    def undo_theft(self, blocks: int) -> None:
+        """In another chain an output is not taken."""
+        found = [one for one in self.world.books.taken.values() if (one.height or 0) > self._lowest]
+        if found:
+            lost = self._fork((found[0].height or 0) - 1)
+            thief = self.chain.thefts.get(outpoint(found[0].coin.outpoint))
+            self._mine([name for name in lost if name != thief], self.forked + blocks)
 
     @rule(which=st.integers(0, 30))
     def respend(self, which: int) -> None:
@@ -347,8 +384,43 @@ class MoneyMachine(RuleBasedStateMachine):
         self.names += 1
         terms = self.world.books.terms.get(coin.key)
         script = terms[-1].script if terms and back else bytes.fromhex(p2wpkh(f"thief {self.names}"))
-        self.pool.append(self.chain.make([outpoint(coin.outpoint)], [(coin.value_sat - 200, script)]))
-        return self.pool[-1]
+        name = self.chain.make([outpoint(coin.outpoint)], [(coin.value_sat - 200, script)])
+        self.chain.thefts[outpoint(coin.outpoint)] = name
+        self.pool.append(name)
+        return name
+
+    @rule(which=st.integers(0, 30), rung=st.integers(0, 2))
+    def rob_a_payout(self, which: int, rung: int) -> None:
+        """Two keys take what a payout is about to spend; the payout is sent all the same."""
+        epochs = self._open_payouts()
+        if epochs:
+            inputs = [one.outpoint for one in payout.coins(self.world.books.payouts[epochs[0]].planned)]
+            held = [self.world.books.coins[one] for one in inputs if one in self.world.books.coins]
+            if held:
+                self._sign(epochs[0])
+            if held and epochs[0] in self.signed:
+                self._mine([self._take(held[which % len(held)], back=False)], 1)
+                self._mine(self.world.books.payouts[epochs[0]].txids[rung:], 1)
+
+    @rule(rung=st.integers(0, 2))
+    def return_to_life(self, rung: int) -> None:
+        """A payout is robbed, and perhaps given up; then the chain forgets the robbery, and the payout is mined."""
+        self.rob_a_payout(0, 2)
+        self.abandon()
+        self.undo_theft(1)
+        self._mine(self.pool[::-1] if rung else self.pool, 1)
+
+    @rule(rung=st.integers(0, 2))
+    def change_twice(self, rung: int) -> None:
+        """A payout spends the change of one that is mined at another rung, and then at the first one after all."""
+        self.pay_day(CLIENT, list(WORKERS), 21_111_111, 0)
+        self._plan(1_000)
+        for epoch in self._open_payouts():
+            self._sign(epoch)
+        self.switch(1 + rung, 1)
+        self.abandon()
+        self.switch(0, 1)
+        self._mine(self.pool, 1)
 
     # ------------------------------------------------------------------------------------------------------------ crash
     @rule()
@@ -389,6 +461,20 @@ class MoneyMachine(RuleBasedStateMachine):
             assert books.fund_msat >= 0
 
     @invariant()
+    def open_payouts_are_sound(self) -> None:
+        """What they spend is kept for them, no output of theirs is dust, and jobs keep what they may cost."""
+        books = self.world.books
+        for epoch in books.open_payouts:
+            found = books.payouts[epoch]
+            spent = {coin.outpoint for coin in payout.coins(found.planned)}
+            assert all(coin.epoch == epoch for one, coin in books.coins.items() if one in spent)
+            for rung in range(len(found.planned.fees_sat)):
+                for output in payout.transaction(found.planned, found.allotted, rung).outputs:
+                    assert output.value_sat >= dust_sat(output.script)
+        held = Counter({epoch for epoch in (coin.epoch for coin in books.coins.values()) if epoch})
+        assert set(held) <= set(books.open_payouts)
+
+    @invariant()
     def what_was_paid_in_is_somewhere(self) -> None:
         """In outputs, missing, or out of the market by a confirmed payout; nothing else makes or takes a satoshi."""
         told, books = self.told.read(self.market.facts), self.world.books
@@ -415,6 +501,10 @@ class MoneyMachine(RuleBasedStateMachine):
             assert chain.known[place.txid].outputs[place.vout] == (coin.value_sat, coin.term.script)
             spender = chain.spent.get(place)
             assert spender is None or chain.mined[spender] > upto
+        for one in self.world.references:
+            place = outpoint(one)
+            if chain.mined.get(place.txid, upto + 1) <= upto and place not in chain.spent:
+                assert one in self.world.books.coins
         told, paid = self.told.read(self.market.facts), Counter[bytes]()
         for epoch, event in told.confirmed.items():
             paid.update(told.outputs(epoch, event.fee_sat))

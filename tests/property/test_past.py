@@ -4,9 +4,11 @@ import random
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from domain.events import ChainEvent, CoinEvent, PayoutEvent
 from services.ports import Stored
 from services.replay import replay
 from services.viewing import archive
@@ -71,6 +73,8 @@ def test_comparison_finds_a_view_of_the_event_before() -> None:
     events = records("simulated 7")
     seen: set[str] = set()
     untold = {"CapabilityMeasured", "ReplicasWithdrawn", "RoleGranted", "RoleRevoked", "DisputeOpened", "DisputeRuled"}
+    untold |= {"EscrowOpened", "StakeOpened"}
+    untold |= {event.__name__ for event in get_args(ChainEvent | CoinEvent | PayoutEvent)}
     archived = Archive(events)
     folds = Folds(archived)
     for stored in events:

@@ -41,7 +41,8 @@ from domain.settlement import (
 )
 from domain.stake import WithdrawStake
 from domain.worker import PlaceAsk, RegisterWorker
-from tests.onchain import ARBITER, EXPIRES, JOINED, OnChain, digest, join_chain, p2wpkh, point
+from tests.blocks import digest, p2wpkh, point
+from tests.onchain import ARBITER, EXPIRES, JOINED, OnChain, join_chain
 from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, Market, a_job
 
 ESCROW = escrow_id(CLIENT)

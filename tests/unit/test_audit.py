@@ -84,7 +84,10 @@ async def test_audit_passes_whatever_the_market_did(seed: int, steps: int) -> No
 
 
 async def test_audit_of_a_part_passes_at_any_event(records: Records) -> None:
-    for upto in range(0, len(records), 97):
+    names = {record.position: record.name for record in records}
+    within = [first(records, name) for name in ("JobCompleted", "PayoutPlanned", "PayoutConfirmed")]
+    assert all(names[upto + 1] in ("FeeCharged.v1", "PayoutAllotted.v1", "LogAnchored.v1") for upto in within)
+    for upto in (*within, *range(0, len(records), 97)):
         assert (await audit(MemoryLog(records), upto=upto)).ok
 
 
@@ -174,7 +177,9 @@ async def test_audit_finds_an_answer_by_somebody_else(records: Records) -> None:
 async def test_audit_finds_an_expiry_that_the_clock_did_not_say(records: Records) -> None:
     position = first(records, "AssignmentExpired")
     assert codec.decode_meta(records[position - 1].meta).actor == CLOCK
-    assert await broken(forged(records, position, actor=REFEREE)) == {"actors": position}
+    found = await broken(forged(records, position, actor=REFEREE))
+    bound = first(records, "PayoutPlanned", after=position)  # whose anchor is over the log as it was
+    assert found == {"actors": position, "anchored": bound}
 
 
 async def test_audit_finds_a_missing_position(records: Records) -> None:
@@ -201,10 +206,10 @@ async def test_audit_finds_a_root_that_the_log_does_not_extend(records: Records)
     assert (await audit(MemoryLog(records), roots=roots)).ok
     bent = records[199]._replace(recorded_at=records[199].recorded_at + timedelta(microseconds=1))
     verdict = await audit(MemoryLog([*records[:199], bent, *records[200:]]), roots=roots)
-    (merkle,) = [found for found in verdict.invariants if not found.ok]
-    assert merkle.name == "merkle"
-    assert merkle.first_violation is not None
-    assert merkle.first_violation.position == 500
+    found = {one.name: one.first_violation for one in verdict.invariants if not one.ok}
+    assert set(found) == {"merkle", "anchored"}
+    assert found["merkle"] is not None
+    assert found["merkle"].position == 500
 
 
 async def test_audit_holds_the_log_against_roots_that_the_market_signed(records: Records) -> None:

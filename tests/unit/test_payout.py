@@ -39,7 +39,8 @@ from domain.settlement import (
     UnknownPayout,
 )
 from domain.worker import PlaceAsk, RegisterWorker
-from tests.onchain import ARBITER, OnChain, digest, fee_of, outputs_of, p2wpkh
+from tests.blocks import digest, p2wpkh
+from tests.onchain import ARBITER, OnChain, fee_of, outputs_of
 from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, key
 
 ESCROW = escrow_id(CLIENT)

@@ -23,7 +23,8 @@ from domain.money import PPM
 from domain.planning import PAYEES_MAX, VSIZE_MAX, NothingToPay, minimum_sat
 from domain.settlement import PlanPayout, ReturnLapsed
 from services.settlement.follower import fold
-from tests.onchain import EXPIRES, JOINED, OnChain, check_pool, digest, fee_of, join_chain, outputs_of, p2wpkh, point
+from tests.blocks import digest, p2wpkh, point
+from tests.onchain import EXPIRES, JOINED, OnChain, check_pool, fee_of, join_chain, outputs_of
 from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, Market, key
 
 ESCROW = escrow_id(CLIENT)

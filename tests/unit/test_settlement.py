@@ -24,7 +24,8 @@ from domain.settlement import (
     ReturnLapsed,
 )
 from domain.stake import WithdrawStake
-from tests.onchain import ARBITER, EXPIRES, OnChain, digest, join_chain, outputs_of, p2wpkh
+from tests.blocks import digest, p2wpkh
+from tests.onchain import ARBITER, EXPIRES, OnChain, join_chain, outputs_of
 from tests.spec import ANNA, BEN, CLIENT, MALLORY, OPERATOR, key
 
 

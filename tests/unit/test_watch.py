@@ -8,7 +8,8 @@ from domain.payout import transaction
 from domain.settlement import ConfirmDeposit, ReportTaken
 from services.ports import Block, BlockId
 from services.settlement.watch import DEPOSIT_MIN_SAT, Found, Rungs, Settled, look
-from tests.onchain import OnChain, digest, p2wpkh
+from tests.blocks import digest, p2wpkh
+from tests.onchain import OnChain
 from tests.spec import ANNA, CLIENT, OPERATOR
 
 ELSEWHERE = bytes.fromhex(p2wpkh("elsewhere"))
