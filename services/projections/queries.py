@@ -23,6 +23,7 @@ from services.ledger.reader import PAGE_EVENTS, LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
 from services.projections.model import FOLDER
+from services.projections.settled import Settled
 from services.sql import load_queries
 
 _SQL = load_queries(FOLDER / "queries.sql")
@@ -140,6 +141,10 @@ class Worker(Struct, frozen=True, kw_only=True):
 
     Attributes:
         open: Tasks in its hands. stake_msat: What it has at stake now.
+        paid_msat: Of what it earned, what confirmed payouts paid. due_msat: The rest. paying_msat: Of that, what a
+            payout under way pays. leaving_msat: Stake that it took back and was not paid yet.
+        on_chain_msat: What its account's outputs hold. missing_msat: What was spent of them without the market.
+        payout_script: Where it is paid; absent until it has opened an account.
     """
 
     worker: str
@@ -170,10 +175,24 @@ class Worker(Struct, frozen=True, kw_only=True):
     withdrawn_msat: int
     stake_msat: int
     last_pos: int
+    paid_msat: int = 0
+    due_msat: int = 0
+    paying_msat: int = 0
+    leaving_msat: int = 0
+    missing_msat: int = 0
+    on_chain_msat: int = 0
+    payout_script: str | None = None
 
 
 class Escrow(Struct, frozen=True, kw_only=True):
-    """One client's money: what it funded is what is free, reserved, released, charged and refunded together."""
+    """One client's money: what it funded is what is free, reserved, released, charged and refunded together.
+
+    Attributes:
+        fund_msat: Of what was charged, what is for those who mine payouts.
+        drawn_msat: Of what was released and charged, what confirmed payouts took out of its outputs; ``undrawn_msat``
+            still lies there. leaving_msat: What was refunded and is not paid yet.
+        on_chain_msat: What its outputs hold. missing_msat: What was spent of them without the market.
+    """
 
     escrow: str
     client: str
@@ -184,6 +203,12 @@ class Escrow(Struct, frozen=True, kw_only=True):
     charged_msat: int
     refunded_msat: int
     last_pos: int
+    fund_msat: int = 0
+    drawn_msat: int = 0
+    undrawn_msat: int = 0
+    leaving_msat: int = 0
+    missing_msat: int = 0
+    on_chain_msat: int = 0
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -248,11 +273,16 @@ Row = TypeVar("Row", bound=Struct)
 
 
 class Reader:
-    """Everything that can be asked; ``async with await Reader.open(database_url) as reader``."""
+    """Everything that can be asked; ``async with await Reader.open(database_url) as reader``.
+
+    Attributes:
+        log: The events. settled: The money on the chain.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self.log = LogReader(pool)
+        self.settled = Settled(self._fetch)
 
     @classmethod
     async def open(cls, database_url: str, *, connections_max: int = 4) -> Self:
@@ -307,7 +337,7 @@ class Reader:
 
     async def workers(self) -> list[Worker]:
         """Every worker, in the order of registration."""
-        return await self._rows(Worker, "workers")
+        return await self._rows(Worker, "workers", None, None)
 
     async def worker(self, key: str) -> Worker:
         """The worker whose key begins so.
@@ -315,11 +345,11 @@ class Reader:
         Raises:
             UnknownWorker, Ambiguous: None or several do.
         """
-        return only(await self._rows(Worker, "workers_starting", key), "worker", key, UnknownWorker(worker=key))
+        return only(await self._rows(Worker, "workers", key, 2), "worker", key, UnknownWorker(worker=key))
 
     async def escrows(self) -> list[Escrow]:
         """Every escrow."""
-        return await self._rows(Escrow, "escrows")
+        return await self._rows(Escrow, "escrows", None, None)
 
     async def escrow(self, id_: str) -> Escrow:
         """The escrow whose id begins so.
@@ -327,7 +357,7 @@ class Reader:
         Raises:
             UnknownEscrow, Ambiguous: None or several do.
         """
-        return only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
+        return only(await self._rows(Escrow, "escrows", id_, 2), "escrow", id_, UnknownEscrow(escrow=id_))
 
     async def totals(self) -> dict[str, int | None]:
         """What all rows of the market add up to, by name; see ``viewing.view.Totals``."""
@@ -441,8 +471,12 @@ class Reader:
                 await asyncio.sleep(every_s)
 
     async def _rows(self, kind: type[Row], query: str, *arguments: Any) -> list[Row]:
+        return [msgspec.convert(dict(row), kind) for row in await self._fetch(_SQL[query], *arguments)]
+
+    async def _fetch(self, sql: str, *arguments: Any) -> Sequence[Any]:
         with _translated():
-            return [msgspec.convert(dict(row), kind) for row in await self._pool.fetch(_SQL[query], *arguments)]
+            found: Sequence[Any] = await self._pool.fetch(sql, *arguments)
+            return found
 
 
 def only(found: Sequence[Row], what: str, prefix: str, unknown: Refused) -> Row:
