@@ -51,9 +51,10 @@ def apply(changed: Changed) -> None:
     for epoch in sorted({turn.epoch for turn in changed.turns if turn.txid is not None}):
         _save(changed, epoch)
     for said in changed.said.values():
-        coin = changed.coins[said.outpoint]
-        coin.height = coin.height if said.height is None else said.height
-        _say(coin, said.live, said.position)
+        coin = changed.coins.get(said.outpoint)
+        if coin is not None:
+            coin.height = coin.height if said.height is None else said.height
+            _say(coin, said.live, said.position)
     changed.turns.clear()
     changed.said.clear()
 
@@ -111,8 +112,10 @@ def _move(changed: Changed, turn: Turn) -> None:
             coin.height = coin.height if turn.height is None else turn.height
             _say(coin, turn.done > 0, turn.position)
         saved_sat = 0
-    for outpoint in (outpoint for draw in draws for outpoint in draw.coins):
-        _say(changed.coins[outpoint], turn.done < 0, turn.position)
+    spent = (changed.coins.get(outpoint) for draw in draws for outpoint in draw.coins)
+    for coin in spent:
+        if coin is not None:
+            _say(coin, turn.done < 0, turn.position)
 
 
 def _say(coin: CoinRow, live: bool, position: int) -> None:
