@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.bitcoin import Network
 from domain.books import State
@@ -171,6 +172,10 @@ class Payout(Struct, frozen=True, kw_only=True):
     def cost_sat(self) -> int:
         """Its fee, or that of the first rung while none was sent."""
         return self.fees_sat[0] if self.fee_sat is None else self.fee_sat
+
+    def at(self, fee_sat: int) -> "Payout":
+        """The same payout at the rung with this fee."""
+        return replace(self, fee_sat=fee_sat)
 
     @property
     def rung(self) -> int:
