@@ -20,6 +20,7 @@ from domain.market import Fact, World
 from domain.meter import Meter
 from services.ledger import codec
 from services.ports import Stored
+from tests.history import tree_of
 from tests.onchain import block_of, digest, p2wpkh, point
 from tests.simulate import BLOB, CLOCK, INSPECTOR, OPERATOR, REFEREE, SETTLEMENT, key
 
@@ -191,7 +192,7 @@ class Payday:
     def plan(self, rate_msat: int = 1_000) -> int:
         """Plan what is due; the epoch, 0 if nothing is."""
         size = len(self.records)
-        planned = self.do(settlement.PlanPayout(rate_msat, size, digest("root", size)), SETTLEMENT)
+        planned = self.do(settlement.PlanPayout(rate_msat, size, tree_of(self.records).root.hex()), SETTLEMENT)
         return planned[0].epoch if planned and isinstance(planned[0], events.PayoutPlanned) else 0
 
     def txid(self, epoch: int, rung: int = 0) -> str:

@@ -11,8 +11,8 @@ from services.viewing.view import Totals, View
 from services.viewing.ways import COINS, ESCROW, HELD, NAMES, STAKE, WAYS, Move, Pot, moves
 
 __all__ = [
-    "ESCROW", "HELD", "NAMES", "STAKE", "WAYS", "Line", "Move", "Page", "Pot", "Sum", "ledger", "moves", "of_account",
-    "of_chain", "of_escrow", "of_escrows", "of_holdings", "of_stakes", "of_worker",
+    "COINS", "ESCROW", "HELD", "NAMES", "STAKE", "WAYS", "Line", "Move", "Page", "Pot", "Sum", "ledger", "moves",
+    "of_account", "of_chain", "of_escrow", "of_escrows", "of_holdings", "of_stakes", "of_worker",
 ]  # fmt: skip
 
 #: Events that are read at a time while later ones are walked over.
