@@ -75,7 +75,7 @@ def of_job(job: Job) -> list[Line]:
     """Where a job's money is: what was reserved is paid, charged, free again or still reserved, to the msat."""
     left_msat = job.reserved_msat - job.paid_msat - job.charged_msat - job.freed_msat
     if job.original:
-        full_msat = job.tasks * job.replicas * (job.price_msat + job.fee_msat)
+        full_msat = job.tasks * job.replicas * (job.price_msat + job.fee_msat + job.chain_msat)
         return [
             ("reused from", f"job {job.original}, verified earlier"),
             ("new, it would have cost", sat(full_msat)),

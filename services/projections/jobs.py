@@ -41,6 +41,7 @@ class Row(Struct):
     replicas: int | None = None
     price_msat: int | None = None
     fee_msat: int | None = None
+    chain_msat: int | None = None
     stake_msat: int | None = None
     timeout_s: int | None = None
     memory_mb: int | None = None
@@ -90,6 +91,7 @@ def _posted(rows: Rows, event: JobPosted, position: int, at: datetime) -> None:
         event.replicas,
         event.price_msat,
         event.fee_msat,
+        event.chain_msat,
         event.stake_msat,
         event.timeout_s,
         event.memory_mb,
@@ -199,7 +201,7 @@ def follow(rows: Rows, events: Sequence[Seen]) -> None:
 
 class Jobs:
     name: ClassVar[str] = "jobs"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     def fold(self, events: Sequence[Seen]) -> list[Change]:
         rows: Rows = {}

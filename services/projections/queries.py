@@ -72,6 +72,7 @@ class Job(Struct, frozen=True, kw_only=True):
         accepted: Verified results. verified: Settled tasks. given_up: Tasks that too many workers could not run.
         failed: Tasks without a verified result; known at the end.
         original: The earlier job whose results this one was given, if it was.
+        chain_msat: What is set aside of a run's price for those who mine payouts, besides the fee.
     """
 
     job: str
@@ -108,6 +109,7 @@ class Job(Struct, frozen=True, kw_only=True):
     charged_msat: int
     freed_msat: int
     last_pos: int
+    chain_msat: int = 0
 
 
 class Task(Struct, frozen=True, kw_only=True):

@@ -4,15 +4,21 @@ A payout's exact plan needs the market's books; what is said here of its fee is 
 says so.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from domain.bitcoin import op_return, payout_vsize
 from domain.books import State
+from domain.events import EscrowReleased, PayoutAllotted
 from domain.money import MSAT_PER_SAT, PPM
 from domain.payout import fee_sat
 from domain.planning import COINS_MAX, FEE_PPM, OUTPUT_VB, minimum_sat
+from services.client.words import sat
 from services.projections.queries import Worker
 from services.projections.settled import OnChain, Payout
+from services.viewing import payouts
+from services.viewing.history import Entry
 from services.viewing.view import Totals, View
 
 #: The rate before the first payout, for a virtual byte: the least that nodes relay.
@@ -112,28 +118,79 @@ def _vsize(view: View, outputs: int, paid_sat: int) -> int:
 
 
 def of_worker(worker: Worker, next_: Outlook) -> str:
-    """Why a worker waits for what it has due, as a sentence; empty if it waits for nothing."""
-    paying_sat, waiting_msat = worker.paying_msat // MSAT_PER_SAT, worker.due_msat - worker.paying_msat
-    said = []
-    if paying_sat and next_.open is not None:
-        said.append(f"Payout {next_.open.epoch} pays {paying_sat:,} sat of it: {stands(next_.open)}.")
-    if waiting_msat and worker.payout_script is None:
-        said.append("It has no address to be paid at: it opens an account as soon as `pasar worker run` runs again.")
-    elif waiting_msat and waiting_msat // MSAT_PER_SAT < next_.minimum_sat:
-        said.append(f"{_less(next_, waiting_msat)}: the rest is carried over until it is as much.")
-    elif waiting_msat and next_.hindrance:
-        said.append(f"A payout takes it as soon as it can; now {next_.hindrance}.")
-    elif waiting_msat:
-        said.append("The next payout takes it.")
-    return " ".join(said)
+    """When a worker is paid what it has due, in a sentence or two; empty if nothing is due."""
+    said = [waits_for(worker, next_)]
+    if worker.paying_msat and next_.open is not None:
+        said.insert(0, f"Payout {next_.open.epoch} pays {sat(worker.paying_msat)} of it: {stands(next_.open)}.")
+    return " ".join(filter(None, said))
+
+
+def waits_for(worker: Worker, next_: Outlook) -> str:
+    """Why a worker waits for what no payout pays yet, as a sentence; empty if nothing waits."""
+    waiting_msat = worker.due_msat - worker.paying_msat
+    if not waiting_msat:
+        return ""
+    if worker.payout_script is None:
+        return "It has no address to be paid at: it opens an account as soon as `pasar worker run` runs again."
+    if waiting_msat // MSAT_PER_SAT < next_.minimum_sat:
+        return f"{_less(next_, waiting_msat)}; it is carried over until it is as much."
+    if next_.hindrance:
+        return f"A payout takes it as soon as it can; now {next_.hindrance}."
+    return "The next payout takes it."
+
+
+class Share(NamedTuple):
+    """What one worker earned with a job, and how far its pay is.
+
+    Attributes:
+        why: What the rest waits for; empty if nothing waits.
+    """
+
+    worker: str
+    earned_msat: int
+    paid_msat: int
+    paying_msat: int
+    why: str
+
+    @property
+    def waiting_msat(self) -> int:
+        return self.earned_msat - self.paid_msat - self.paying_msat
+
+
+def of_job(view: View, job: str, entries: Iterable[Entry], next_: Outlook) -> list[Share]:
+    """How far the pay for a job is, by worker, those who wait for most first.
+
+    Args:
+        entries: The job's events.
+    """
+    earned, paid, paying = Counter[str](), Counter[str](), Counter[str]()
+    for one in entries:
+        if isinstance(one.event, EscrowReleased):
+            earned[one.event.worker] += one.event.amount_msat
+    for row in view.settled.job_payouts(job):
+        if row.state is not State.ABANDONED:
+            _, allotted = payouts.read(view, view.settled.payout(row.epoch))
+            for owner, amount_msat in _shares(allotted, job):
+                (paid if row.state is State.CONFIRMED else paying)[owner] += amount_msat
+    workers = {one.worker: one for one in view.workers()}
+    found = []
+    for worker, amount_msat in earned.items():
+        waits = amount_msat - paid[worker] - paying[worker] > 0 and worker in workers
+        why = waits_for(workers[worker], next_) if waits else ""
+        found.append(Share(worker, amount_msat, paid[worker], paying[worker], why))
+    return sorted(found, key=lambda one: (-one.waiting_msat, -one.earned_msat, one.worker))
+
+
+def _shares(allotted: Iterable[PayoutAllotted], job: str) -> Iterator[tuple[str, int]]:
+    return ((one.owner, part.amount_msat) for one in allotted for part in one.paid if part.job == job)
 
 
 def _less(next_: Outlook, waiting_msat: int) -> str:
     cost_sat = fee_sat(OUTPUT_VB, next_.rate_msat)
     return (
-        f"{waiting_msat / MSAT_PER_SAT:,.3f}".rstrip("0").rstrip(".")
-        + f" sat are less than the {next_.minimum_sat:,} sat that a payout pays at least at {rate(next_.rate_msat)}, "
-        + f"where an output costs {cost_sat:,} sat and at most {FEE_PPM / 10_000:g} % may go to miners"
+        f"{sat(waiting_msat)} are less than the {next_.minimum_sat:,} sat that are paid at least at "
+        f"{rate(next_.rate_msat)}, where an output costs {cost_sat:,} sat and at most {FEE_PPM / 10_000:g} % may go to "
+        "miners"
     )
 
 

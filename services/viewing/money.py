@@ -12,7 +12,7 @@ from services.viewing.ways import COINS, ESCROW, HELD, NAMES, STAKE, WAYS, Move,
 
 __all__ = [
     "COINS", "ESCROW", "HELD", "NAMES", "STAKE", "WAYS", "Line", "Move", "Page", "Pot", "Sum", "ledger", "moves",
-    "of_account", "of_chain", "of_escrow", "of_escrows", "of_holdings", "of_stakes", "of_worker",
+    "of_account", "of_chain", "of_escrow", "of_escrows", "of_holdings", "of_outputs", "of_stakes", "of_worker",
 ]  # fmt: skip
 
 #: Events that are read at a time while later ones are walked over.
@@ -83,6 +83,19 @@ def of_account(found: Account) -> Sum:
         ("missing", found.missing_msat),
     )
     return Sum(-found.drawn_msat if reserve else found.deposited_msat, parts)
+
+
+def of_outputs(row: Escrow | Worker, found: Account) -> Sum:
+    """Whose the money is that an account's outputs hold, or would hold if nothing were missing."""
+    parts: list[tuple[str, int]]
+    if isinstance(row, Escrow):
+        parts = [("free", row.free_msat), ("reserved", row.reserved_msat), ("others'", row.undrawn_msat)]
+        came_msat = row.funded_msat
+    else:
+        parts = [("at stake", row.stake_msat), ("others'", row.slashed_msat - found.drawn_msat)]
+        came_msat = row.deposited_msat
+    elsewhere_msat = came_msat - found.deposited_msat
+    return Sum(row.on_chain_msat + row.missing_msat + elsewhere_msat, (*parts, ("leaving", row.leaving_msat)))
 
 
 def of_chain(found: OnChain) -> Sum:

@@ -8,6 +8,7 @@ CREATE TABLE {schema}.jobs (
   replicas      bigint,
   price_msat    bigint,
   fee_msat      bigint,
+  chain_msat    bigint,
   stake_msat    bigint,
   timeout_s     int,
   memory_mb     int,
@@ -42,10 +43,10 @@ CREATE INDEX ON {schema}.jobs (posted_at);
 INSERT INTO {schema}.jobs AS t
 SELECT * FROM unnest(
   $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-  $9::bigint[], $10::int[], $11::int[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-  $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::bigint[],
+  $9::bigint[], $10::bigint[], $11::int[], $12::int[], $13::text[], $14::text[], $15::text[], $16::text[],
+  $17::text[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[], $21::bigint[], $22::bigint[],
   $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-  $30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[])
+  $30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[])
 ON CONFLICT (job) DO UPDATE SET
   state = coalesce(excluded.state, t.state),
   original = coalesce(excluded.original, t.original),

@@ -5,6 +5,7 @@ from typing import Final
 from domain.bitcoin import escrow_descriptor
 from domain.books import RESERVE, SAFETY_BLOCKS
 from services.client import sentences
+from services.projections.queries import Escrow, Worker
 from services.projections.settled import Account, Payout, Term
 from services.viewing import dues, money, payouts
 from ui.page.context import Context
@@ -14,10 +15,14 @@ from ui.page.parts import html
 PAYOUTS_SHOWN: Final = 12
 OUTPUTS_SHOWN: Final = 100
 OF_ACCOUNT: Final = 12
+#: Events after which it is another question who is paid.
+PAYOUTS: Final = (
+    *("PayoutPlanned", "PayoutContested", "PayoutBroadcast", "PayoutConfirmed", "PayoutReorged", "PayoutAbandoned"),
+)
 #: Events after which the chain's part of a page says something else.
 EVENTS: Final = (
     *("ChainJoined", "ChainAdvanced", "ChainReorganised", "DepositReorged", "DepositRestored", "CoinTaken"),
-    *("PayoutPlanned", "PayoutContested", "PayoutBroadcast", "PayoutConfirmed", "PayoutReorged", "PayoutAbandoned"),
+    *PAYOUTS,
 )
 
 
@@ -73,9 +78,9 @@ def accounts(context: Context, names: dict[str, str]) -> None:
     )
 
 
-def account(context: Context, key: str) -> None:
+def account(context: Context, of: Escrow | Worker) -> None:
     """One account on the chain: where to pay to it, until when, what it holds, and what payouts did to it."""
-    view = context.view.settled
+    view, key = context.view.settled, of.escrow if isinstance(of, Escrow) else of.worker
     found, row = view.chain(), view.account(key)
     if found is None:
         return
@@ -85,11 +90,12 @@ def account(context: Context, key: str) -> None:
         chain=found,
         row=row,
         sum=None if row is None else money.of_account(row),
+        whose=None if row is None else money.of_outputs(of, row),
         term=_term(row, found.height),
         descriptor="" if row is None else descriptor(row),
         terms=view.terms(key),
         coins=view.coins(key),
-        draws=view.draws_of(key, OF_ACCOUNT),
+        draws=[one for one in view.draws_of(key, OF_ACCOUNT) if one.pool_sat],
         payments=[] if row is None else view.payments_of(row.owner, OF_ACCOUNT),
         key=key,
     )

@@ -42,12 +42,12 @@ def draw(context: Context) -> Watch:
         _accounts(context, escrow, None)
         if context.present:
             funds.buttons(context, escrow)
-        settled.account(context, escrow.escrow)
+        settled.account(context, escrow)
         _ledger(context, {"escrow": escrow.escrow}, escrow, chosen, before)
         return Watch((escrow.escrow, *settled.EVENTS), still=still)
     if worker is not None:
         _accounts(context, None, worker)
-        settled.account(context, worker.worker)
+        settled.account(context, worker)
         _ledger(context, {"stake": worker.worker}, worker, chosen, before)
         return Watch((worker.worker, *settled.EVENTS), still=still)
     _whole(context, chosen, before, epochs)
