@@ -12,15 +12,14 @@ from domain.bitcoin import Network
 from domain.books import State
 from domain.events import Account as Kind
 from domain.events import Due, Objection
-from domain.money import MSAT_PER_SAT
 from domain.payout import LADDER, fee_sat
 from domain.settlement import UnknownPayout
 from services.projections.model import FOLDER
 from services.sql import load_queries
 
 _SQL = load_queries(FOLDER / "settled.sql")
-#: Rows of one answer.
-ROWS_MAX: Final = 10_000
+#: Hits of each kind.
+NAMED_MAX: Final = 12
 
 
 class Chain(Struct, frozen=True, kw_only=True):
@@ -274,6 +273,21 @@ class OnChain(Struct, frozen=True, kw_only=True):
     fund_msat: int = 0
 
 
+class Named(Struct, frozen=True, kw_only=True):
+    """Something on the chain whose name begins as was asked.
+
+    Attributes:
+        kind: ``transaction``, ``anchor``, ``block`` or ``root`` (of a payout, or where it is), ``outpoint``, ``script``
+            (that an account is paid to), ``paid_to`` (that its owner is paid at) or ``market`` (that the market is).
+        epoch: The payout's; of an outpoint that which made it. key: The account's.
+    """
+
+    kind: str
+    id: str
+    epoch: int | None = None
+    key: str | None = None
+
+
 Row = TypeVar("Row", bound=Struct)
 Fetch = Callable[..., Awaitable[Sequence[Any]]]
 
@@ -345,6 +359,14 @@ class Settled:
         (row,) = await self._fetch(_SQL["on_chain"])
         return OnChain(**{name: int(value) for name, value in dict(row).items()})
 
+    async def named(self, digest: str, scripts: Sequence[str], limit: int = NAMED_MAX) -> list[Named]:
+        """What has a name that begins so, the first few of each kind.
+
+        Args:
+            digest: Digits of a transaction, a block, an anchor, a root or an output. scripts: Of scripts.
+        """
+        return await self._rows(Named, "named", digest, list(scripts), limit)
+
     async def _rows(self, kind: type[Row], query: str, *arguments: Any) -> list[Row]:
         return [msgspec.convert(dict(row), kind) for row in await self._fetch(_SQL[query], *arguments)]
 
@@ -352,8 +374,3 @@ class Settled:
 def ordered(payments: Sequence[Payment]) -> list[Payment]:
     """Payments in the order of their payout's outputs; see ``domain.payout.in_order``."""
     return sorted(payments, key=lambda one: (one.amount_sat, one.script, one.due, one.owner))
-
-
-def msat(amount_sat: int) -> int:
-    """Satoshi in thousandths."""
-    return amount_sat * MSAT_PER_SAT

@@ -1,7 +1,8 @@
 """The market's money on a chain at one position: out of rows in memory, or asked of the read models."""
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from itertools import islice
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -11,9 +12,24 @@ from domain.money import MSAT_PER_SAT
 from domain.settlement import UnknownPayout
 from services.projections import settled
 from services.projections.escrows import Rows as EscrowRows
-from services.projections.settled import Account, Chain, Coin, Draw, JobPayout, OnChain, Payment, Payout, Term, ordered
+from services.projections.settled import (
+    NAMED_MAX,
+    Account,
+    Chain,
+    Coin,
+    Draw,
+    JobPayout,
+    Named,
+    OnChain,
+    Payment,
+    Payout,
+    Term,
+    ordered,
+)
 from services.projections.settlement_rows import CHAIN, Changed, CoinRow
 
+#: Names that payouts are found by, and where they stand in their rows.
+_OF_PAYOUTS: Final = {"transaction": "txid", "anchor": "anchor", "block": "block", "root": "root"}
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Struct)
 
@@ -34,6 +50,7 @@ class Settled(Protocol):
     def draws_of(self, key: str, limit: int = 100) -> Sequence[Draw]: ...
     def job_payouts(self, job: str) -> Sequence[JobPayout]: ...
     def on_chain(self) -> OnChain: ...
+    def named(self, digest: str, scripts: Sequence[str]) -> Sequence[Named]: ...
 
 
 class Folded:
@@ -117,6 +134,30 @@ class Folded:
             fund_msat=sum(row.fund_msat for row in self._escrows.values()),
         )
 
+    def named(self, digest: str, scripts: Sequence[str]) -> Sequence[Named]:
+        rows, begins = self._rows, tuple(scripts)
+        coins = (rows.coins[one] for one in sorted(rows.coins) if len(digest) > 64 and one.startswith(digest))
+        terms = sorted(rows.terms.values(), key=lambda one: one.opened_pos)
+        paid: dict[str, str] = {}
+        for term in terms:
+            if term.paid_to.startswith(begins):
+                paid[term.paid_to] = min(term.key, paid.get(term.paid_to, term.key))
+        market = (row.market_script or "" for row in rows.chain.values())
+        found: list[Iterable[Named]] = [
+            *(self._of_payouts(kind, field, digest) for kind, field in _OF_PAYOUTS.items()),
+            (Named(kind="outpoint", id=row.outpoint, epoch=row.epoch, key=row.key) for row in coins),
+            (Named(kind="script", id=one.script, key=one.key) for one in terms if one.script.startswith(begins)),
+            (Named(kind="paid_to", id=script, key=key) for script, key in sorted(paid.items())),
+            (Named(kind="market", id=script) for script in market if script and script.startswith(begins)),
+        ]
+        return [one for of in found for one in islice(of, NAMED_MAX)]
+
+    def _of_payouts(self, kind: str, field: str, digest: str) -> Iterable[Named]:
+        for epoch, row in sorted(self._rows.payouts.items()):
+            name = getattr(row, field)
+            if name is not None and name.startswith(digest):
+                yield Named(kind=kind, id=name, epoch=epoch)
+
     def _followed(self, kind: type[Row], rows: Iterable[Any]) -> list[Row]:
         """Rows of payouts with how far these are."""
         of = self._rows.payouts
@@ -189,3 +230,6 @@ class Asked:
 
     def on_chain(self) -> OnChain:
         return self._once("on chain", lambda: self._reader.on_chain())
+
+    def named(self, digest: str, scripts: Sequence[str]) -> Sequence[Named]:
+        return self._once(("named", digest, *scripts), lambda: self._reader.named(digest, scripts))

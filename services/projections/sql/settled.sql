@@ -53,3 +53,27 @@ SELECT * FROM
           coalesce(sum(market_sat), 0) * 1000 AS market_msat,
           coalesce(sum(fee_sat), 0) * 1000 AS miners_msat FROM read.payouts WHERE state = 'confirmed') AS p,
   (SELECT coalesce(sum(fund_msat), 0) AS fund_msat FROM read.escrows) AS e
+
+-- name: named
+-- what has a name that begins so: $1 digits of a digest, $2 beginnings of scripts, both in lower case
+(SELECT 'transaction' AS kind, txid AS id, epoch, NULL::text AS key FROM read.payouts
+  WHERE starts_with(txid, $1) ORDER BY epoch LIMIT $3)
+UNION ALL
+(SELECT 'anchor', anchor, epoch, NULL FROM read.payouts WHERE starts_with(anchor, $1) ORDER BY epoch LIMIT $3)
+UNION ALL
+(SELECT 'block', block, epoch, NULL FROM read.payouts WHERE starts_with(block, $1) ORDER BY epoch LIMIT $3)
+UNION ALL
+(SELECT 'root', root, epoch, NULL FROM read.payouts WHERE starts_with(root, $1) ORDER BY epoch LIMIT $3)
+UNION ALL
+(SELECT 'outpoint', outpoint, epoch, key FROM read.coins
+  WHERE length($1) > 64 AND outpoint >= $1 AND starts_with(outpoint, $1) ORDER BY outpoint LIMIT $3)
+UNION ALL
+(SELECT 'script', script, NULL, key FROM read.terms
+  WHERE EXISTS (SELECT FROM unnest($2::text[]) AS b WHERE starts_with(script, b)) ORDER BY opened_pos LIMIT $3)
+UNION ALL
+(SELECT 'paid_to', paid_to, NULL, min(key) FROM read.terms
+  WHERE EXISTS (SELECT FROM unnest($2::text[]) AS b WHERE starts_with(paid_to, b)) GROUP BY paid_to
+  ORDER BY paid_to LIMIT $3)
+UNION ALL
+(SELECT 'market', market_script, NULL, NULL FROM read.chain
+  WHERE EXISTS (SELECT FROM unnest($2::text[]) AS b WHERE starts_with(market_script, b)))

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from domain.bitcoin import escrow_descriptor
 from domain.books import RESERVE, SAFETY_BLOCKS
 from services.client import sentences
 from services.projections.queries import Escrow, Worker
-from services.projections.settled import Account, Payout, Term
+from services.projections.settled import Account, Payout
 from services.viewing import dues, money, payouts
+from ui.onchain import descriptor
 from ui.page.context import Context
 from ui.page.parts import html
 
@@ -103,16 +103,6 @@ def account(context: Context, of: Escrow | Worker) -> None:
 
 def _term(row: Account | None, height: int) -> str:
     return "" if row is None or row.expires_height is None else sentences.of_term(row.expires_height, height)
-
-
-def descriptor(term: Account | Term) -> str:
-    """An account's newest script as wallets read it; empty where it has none of its own."""
-    if term.release_key is None or term.refund_key is None or term.expires_height is None:
-        return ""
-    assert term.market_key is not None, "it stands beside the other keys"
-    assert term.arbiter_key is not None, "it stands beside the other keys"
-    keys = bytes.fromhex(term.release_key), bytes.fromhex(term.market_key), bytes.fromhex(term.arbiter_key)
-    return escrow_descriptor(keys, bytes.fromhex(term.refund_key), term.expires_height)
 
 
 def payout(context: Context, epoch: int) -> Payout:
