@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain.planning import FEE_PPM
+from domain.drawing import FEE_PPM
 from services.client.words import count, sat
 from services.receipt.form import Claims, Payout
 
