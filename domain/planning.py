@@ -18,7 +18,7 @@ from domain import payout
 from domain.bitcoin import dust_sat, op_return, p2wsh, payout_vsize, reserve_script
 from domain.books import RESERVE, Books, Held, Term
 from domain.errors import Refused
-from domain.events import Coin, Drawn, Due, Paid, PayoutAllotted, PayoutPlanned
+from domain.events import ChainJoined, Coin, Drawn, Due, Paid, PayoutAllotted, PayoutPlanned
 from domain.money import MSAT_PER_SAT, PPM
 from domain.payout import LADDER, fee_sat
 
@@ -103,13 +103,7 @@ def plan(
     Raises:
         NothingToPay: With the reason.
     """
-    chain = books.chain
-    if chain is None:
-        raise NothingToPay(reason="the market has not joined a chain")
-    if books.open_payouts:
-        raise NothingToPay(reason=f"payout {books.open_payouts[0]} is not settled yet")
-    draft = _Draft(books, market, rate_msat)
-    draft.settle()
+    draft = _Draft.balanced(books, market, rate_msat)
     allotted = draft.allotments(epoch)
     planned = PayoutPlanned(
         epoch=epoch,
@@ -119,7 +113,7 @@ def plan(
         fund_sat=draft.fund_sat,
         drawn=draft.drawn(),
         market_sat=draft.market_sat,
-        market_script=chain.market_script,
+        market_script=draft.market_script,
         reserve_sat=draft.reserve_sat,
         reserve_script=draft.reserve.hex(),
         size=size,
@@ -132,13 +126,36 @@ def plan(
     return replace(planned, anchor=said), allotted
 
 
+def verify_due(books: Books, market: str, rate_msat: int) -> None:
+    """Find out whether ``plan`` would plan a payout, for a part of the work.
+
+    Raises:
+        NothingToPay: With the reason.
+    """
+    _Draft.balanced(books, market, rate_msat)
+
+
 class _Draft:
     """A payout on its way: whom it pays, what it draws from, what it costs."""
 
-    def __init__(self, books: Books, market: str, rate_msat: int) -> None:
-        assert books.chain is not None
-        self.books, self.rate_msat, self._chain = books, rate_msat, books.chain
-        keys = bytes.fromhex(books.chain.market_key), bytes.fromhex(books.chain.arbiter_key)
+    @classmethod
+    def balanced(cls, books: Books, market: str, rate_msat: int) -> "_Draft":
+        """A payout that can be paid.
+
+        Raises:
+            NothingToPay: With the reason.
+        """
+        if books.chain is None:
+            raise NothingToPay(reason="the market has not joined a chain")
+        if books.open_payouts:
+            raise NothingToPay(reason=f"payout {books.open_payouts[0]} is not settled yet")
+        draft = cls(books, books.chain, market, rate_msat)
+        draft.settle()
+        return draft
+
+    def __init__(self, books: Books, chain: ChainJoined, market: str, rate_msat: int) -> None:
+        self.books, self.rate_msat, self.market_script = books, rate_msat, chain.market_script
+        keys = bytes.fromhex(chain.market_key), bytes.fromhex(chain.arbiter_key)
         self._reserve_term = Term("reserve", market, reserve_script(*keys), 0, b"")
         self.reserve = p2wsh(self._reserve_term.witness_script)
         self._coins = _largest_coins(books)
@@ -360,7 +377,7 @@ class _Draft:
         inputs = [len(coin.term.witness_script) for draw in self.draws for coin in draw.source.coins]
         outputs = [payee.script for payee in (*self.rewards, *self.leaving)]
         if self.market_sat:
-            outputs.append(bytes.fromhex(self._chain.market_script))
+            outputs.append(bytes.fromhex(self.market_script))
         outputs.append(op_return(bytes(32)))
         changes = sum(draw.change_sat > 0 for draw in self.draws)
         outputs += [self.reserve] * (changes + bool(self.reserve_sat))
