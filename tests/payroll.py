@@ -1,7 +1,7 @@
 """A market on a chain that pays its workers, for tests: its log by the market's own rules, blocks mined in Python.
 
-Jobs of one game: ``stranger`` is another client's, ``paid`` is paid by two payouts, ``reused`` was given its results,
-``earned`` is not paid yet.
+Jobs of the game that all tests look at: ``stranger`` and ``more`` are another client's and are paid by one payout each,
+``paid`` by both, and ``earned`` is not paid yet.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ from functools import lru_cache
 from struct import Struct
 
 from domain import bitcoin, commands, escrow, payout, settlement, worker
-from domain.bitcoin import OutPoint
 from domain.blobs import blob_ref, equality_tag, result_commitment
 from domain.books import key_of
 from domain.events import Account, JobPosted, PayoutPlanned
@@ -197,7 +196,3 @@ class Played:
 def played(operator: str) -> Played:
     """The same game for all tests; it is not to be gone on with."""
     return Played(operator)
-
-
-def outpoint(name: str) -> OutPoint:
-    return OutPoint(txid(name), 0)

@@ -93,11 +93,11 @@ def dust_sat(script: bytes) -> int:
     return 3 * (8 + _length_bytes(len(script)) + len(script) + spending)
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=1 << 12)
 def is_key(key: bytes) -> bool:
     """Whether these bytes are a compressed point of secp256k1; nobody can sign for anything else.
 
-    It takes 0.1 ms, and the market's and the arbiter's keys are in every script.
+    It takes a tenth of a millisecond, and the market's and the arbiter's keys are in every script.
     """
     if len(key) != 33 or key[0] not in (2, 3):
         return False

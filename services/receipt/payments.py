@@ -11,7 +11,7 @@ the block. Nor does a header tell its height: that is the market's word.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 from domain import bitcoin, payout
 from domain.bitcoin import BadBranch, BadReference, BadScript, BadTransaction, Network, Tx, TxOut
@@ -36,6 +36,10 @@ _AMBIGUOUS_BYTES: Final = 64
 _NONSENSE: Final = (BadBranch, BadReference, BadScript, BadTransaction, ValueError, IndexError)
 
 
+#: Where each worker wanted to be paid, from which event on.
+Openings: TypeAlias = dict[str, list[tuple[int, str]]]
+
+
 class _Wrong(ValueError):
     """What fails, as a sentence."""
 
@@ -55,11 +59,11 @@ def check_payments(receipt: Receipt, story: Story, blocks: Collection[str] | Non
         what = f"its events tell of payouts {epochs or 'none'} and it proves {proven or 'none'}"
         raise ReceiptBroken(check="payment", what=what)
     pairs = list(zip(payouts, receipt.payments, strict=True))
-    transactions: list[Tx] = []
+    transactions, openings = list[Tx](), _openings(story)
     for one, proof in pairs:
         with _named("payment", one):
             transactions.append(_transaction(one, proof))
-            _check_shares(receipt.job, one, proof, story)
+            _check_shares(receipt.job, one, proof, openings)
     _check_earned(receipt.job, payouts, story)
     for (one, proof), tx in zip(pairs, transactions, strict=True):
         with _named("anchor", one):
@@ -127,7 +131,7 @@ def _check_outputs(one: Told, outputs: Sequence[TxOut]) -> None:
             raise _Wrong(f"no output of its transaction pays {output.value_sat} sat to {output.script.hex()}")
 
 
-def _check_shares(job: str, one: Told, proof: Payment, story: Story) -> None:
+def _check_shares(job: str, one: Told, proof: Payment, openings: Openings) -> None:
     """What the tree of shares says is what the allotments say, and each is paid where its worker wants it."""
     workers = [share.worker for share in one.shares(job)]
     if one.shares(job) != list(shares.listed(proof.shares)) or len(set(workers)) < len(workers):
@@ -137,17 +141,17 @@ def _check_shares(job: str, one: Told, proof: Payment, story: Story) -> None:
     for paid in one.allotted:
         if paid.due != "reward" or paid.amount_sat * MSAT_PER_SAT != sum(part.amount_msat for part in paid.paid):
             raise _Wrong(f"the {paid.amount_sat} sat of worker {paid.owner} are not the sum of its shares")
-        if paid.script != _script_of(paid.owner, one.position, story):
+        scripts = [script for position, script in openings.get(paid.owner, ()) if position < one.position]
+        if scripts[-1:] != [paid.script]:
             raise _Wrong(f"worker {paid.owner} is not paid where it wants to be")
 
 
-def _script_of(worker: str, before: int, story: Story) -> str | None:
-    opened = [
-        event.payout_script
-        for event, stored in story
-        if isinstance(event, StakeOpened) and event.worker == worker and stored.position < before
-    ]
-    return opened[-1] if opened else None
+def _openings(story: Story) -> Openings:
+    found: Openings = {}
+    for event, stored in story:
+        if isinstance(event, StakeOpened):
+            found.setdefault(event.worker, []).append((stored.position, event.payout_script))
+    return found
 
 
 def _check_earned(job: str, payouts: Iterable[Told], story: Story) -> None:

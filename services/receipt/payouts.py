@@ -83,8 +83,8 @@ async def _find(log: Streams, market: str, job: str, epoch: int) -> Found | None
 
 
 async def joined(log: Streams, market: str) -> list[Stored]:
-    """Which chain the market settles on, each time that it said so."""
-    return await log.stream_named(_stream(market, 0), NAMES[ChainJoined])
+    """Which chain the market settles on, as it said first; it says so at every start."""
+    return (await log.stream_named(_stream(market, 0), NAMES[ChainJoined]))[:1]
 
 
 async def _openings(log: Streams, worker: str, before: int) -> list[Stored]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain.planning import FEE_PPM
+from domain.drawing import FEE_PPM
 from services.client.words import count, sat
 from services.receipt.form import Claims, Payout
 
@@ -49,10 +49,9 @@ def chain(claims: Claims, *, named: bool = False) -> Sequence[str]:
         )
     if named:
         said.append("Its blocks are among those that you know to be in the best chain.")
-    else:
-        block = claims.payouts[-1].block
+    elif claims.network != "regtest":
         said.append(
             "Whether its blocks are in the best chain only a node can say: ask yours, as with "
-            f"`bitcoin-cli getblockheader {block}`, and name what it knows with --block."
+            f"`bitcoin-cli getblockheader {claims.payouts[-1].block}`, and name what it knows with --block."
         )
     return said

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 from msgspec import Struct
 
-from domain import payout, planning
+from domain import paying, payout, planning
 from domain.bitcoin import OutPoint
 from domain.books import Books, Payout, State
 from domain.commands import Command
@@ -41,7 +41,7 @@ from services.settlement.follower import Follower
 from services.settlement.lib import Library
 from services.settlement.outbox import Outbox
 from services.settlement.wallet import Signer
-from services.settlement.watch import Rungs, look
+from services.settlement.watch import Rungs, Settled, look
 
 #: Blocks that are read at a time, and items of one command.
 PAGE: Final = 100
@@ -100,7 +100,6 @@ class Agent:
         self._scanned: int | None = None
         self._sent: dict[int, tuple[str, int, str]] = {}
         self._funding: dict[str, tuple[OutPoint, ...]] = {}
-        self._lost_at: dict[str, int] = {}
         self._due: _Due | None = None
         self._soon = asyncio.Event()
         self.waits_for = ""
@@ -218,8 +217,10 @@ class Agent:
             for block in blocks:
                 found = look(block, books, self._rungs.of(books))
                 self._funding |= found.funding
-                settled = [await self._confirmation(epoch, name, block.id.height) for epoch, name in found.settled]
-                items: list[Command] = [*found.taken, *settled, *found.deposits]
+                items = [
+                    await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
+                    for one in found.told
+                ]
                 if items:
                     await self._tell(items)
             self._scanned += len(blocks)
@@ -238,28 +239,22 @@ class Agent:
         for epoch in books.open_payouts:
             found = books.payouts[epoch]
             gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
-            if found.state is State.CONTESTED:
+            waits = found.state is not State.CONTESTED and await self._may_return(gone)
+            if paying.may_abandon(books, found) and not waits:
                 await self._tell([AbandonPayout(epoch)])
             elif gone:
-                if not await self._may_return(epoch, gone):
-                    await self._tell([AbandonPayout(epoch)])
+                self.waits_for = f"payout {epoch} waits for an output that is gone to come back, or to be gone for good"
+                self._mine()
             else:
                 await self._send(epoch, found)
 
-    async def _may_return(self, epoch: int, missing: Sequence[str]) -> bool:
-        """Whether a payout's outputs that are gone may come back: then it waits, because it could still confirm."""
-        books = self._follower.books
-        if epoch != books.open_payouts[0]:
-            return True  # they may be what an earlier one leaves
-        if not all(outpoint in books.reorged for outpoint in missing):
+    async def _may_return(self, gone: Sequence[str]) -> bool:
+        """Whether outputs that are gone are deposits that may come back: then a payout could still confirm."""
+        if not gone or not all(outpoint in self._follower.books.reorged for outpoint in gone):
             return False
-        for outpoint in missing:
-            lost_at = self._lost_at.setdefault(outpoint, books.height)
-            spent = [await self._chain.utxo(one) is None for one in self._funding.get(outpoint, ())]
-            if any(spent) and books.height - lost_at >= RUNG_BLOCKS:
-                return False
-        self.waits_for = f"payout {epoch} waits for a deposit that left the chain"
-        return True
+        funding = (one for outpoint in gone for one in self._funding.get(outpoint, ()))
+        spent = [await self._chain.utxo(one) is None for one in funding]
+        return not any(spent)
 
     async def _send(self, epoch: int, found: Payout) -> None:
         """Have the payout mined: once a block, and dearer where that takes too long."""

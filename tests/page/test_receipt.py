@@ -24,7 +24,6 @@ async def test_payouts_are_shown_with_transaction_block_and_workers() -> None:
     assert said.count("</span> holds</span>") == 13
     assert "<code>anchor</code>" in said
     assert "regtest, where anybody makes blocks at no cost" in said
-    assert f"<code>bitcoin-cli getblockheader {game.blocks[1]}</code>" in said
 
 
 async def test_what_is_not_paid_yet_is_said_and_nothing_claimed() -> None:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,30 +18,21 @@ from services.ledger import codec
 from services.ledger.root import sign_root
 from services.ports import Stored
 from services.receipt import form
-from services.receipt.form import Content, NoReceiptYet, Receipt, ReceiptBroken
+from services.receipt.form import Content, NoReceiptYet, Receipt
 from services.receipt.make import collect
 from services.receipt.verify import contents_of, verify
-from tests.receipts import MARKET, MemorySource, a_market, completed_jobs, eventful_job, receipt_of
+from tests.receipts import MARKET, MemorySource, a_market, broken, completed_jobs, eventful_job, receipt_of
 from tests.simulate import START, key
 from tests.unit.test_commands import MALLORY
 
 GAME = a_market()
 RECORDS = GAME.records
 JOB = eventful_job(RECORDS)
-OLD = Path(__file__).parents[1] / "golden" / "receipts"
 
 
 @pytest.fixture
 async def receipt() -> Receipt:
     return await receipt_of(RECORDS, JOB)
-
-
-def broken(file: bytes | Receipt, **options: Any) -> str:
-    """The check that a receipt does not pass."""
-    with pytest.raises(ReceiptBroken) as refused:
-        verify(file if isinstance(file, bytes) else form.encode(file), **options)
-    assert refused.value.check in str(refused.value)
-    return refused.value.check
 
 
 async def test_receipt_of_every_job_holds() -> None:
@@ -287,36 +277,6 @@ async def test_job_that_is_not_over_has_no_receipt() -> None:
     with pytest.raises(NoReceiptYet, match="when `pasar job show"):
         await receipt_of(RECORDS[:until], JOB)
     assert await collect(MemorySource(RECORDS), MARKET.key, "0" * 24) == ([], [])
-
-
-# ----------------------------------------------------------------------------------------------------- older receipts
-@pytest.mark.parametrize("name", ["disputed", "reused"])
-def test_receipt_of_the_first_version_still_holds(name: str) -> None:
-    """Made by the code from before the chain, and never again."""
-    file = (OLD / f"{name}.v1.json").read_bytes()
-    verified = verify(file, market=MARKET.key)
-    assert (verified.bytes, bool(verified.claims.original)) == (len(file), name == "reused")
-    claims = verified.claims
-    assert claims.reserved_msat == claims.paid_msat + claims.charged_msat + claims.freed_msat
-    assert (claims.network, claims.settled_msat, claims.payouts) == (None, 0, ())
-    assert form.decode(file).payments == ()
-
-
-@pytest.mark.parametrize("name", ["disputed", "reused"])
-def test_no_byte_of_a_receipt_of_the_first_version_can_be_changed(name: str) -> None:
-    file = (OLD / f"{name}.v1.json").read_bytes()
-    chance = random.Random(7)
-    for at in (*range(200), *chance.sample(range(len(file)), 300)):
-        broken(file[:at] + bytes([file[at] ^ 1]) + file[at + 1 :])
-    for other in (file[:-1], b" " + file, msgspec.json.format(file)):
-        assert broken(other) == "canonical"
-
-
-def test_receipt_says_of_what_version_it_is() -> None:
-    file = (OLD / "disputed.v1.json").read_bytes()
-    for version in (b"2", b"3"):
-        assert broken(file.replace(b'"version":1', b'"version":' + version, 1)) == "form"
-    assert broken(file.replace(b'"contents":[]', b'"contents":[],"payments":[]', 1)) == "form"
 
 
 def test_verifier_needs_no_database_no_broker_and_no_accelerator() -> None:

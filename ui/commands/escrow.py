@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import typer
 
@@ -13,8 +13,9 @@ from ui.format import AsJson, columns, parse_msat, print_json, sat, say
 if TYPE_CHECKING:
     from services.client.session import Session
     from services.config import Settings
-    from services.projections.queries import Escrow
+    from services.projections.queries import Escrow, Reader
     from services.settlement.refund import EscrowReceipt
+    from ui.onchain import OnChain
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -211,7 +212,7 @@ def show(
     as_: As = CLIENT,
     as_json: AsJson = False,
 ) -> None:
-    """Show where the money is: free, reserved for jobs, released to workers, refunded.
+    """Show where the money is: free, reserved for jobs, released to workers, refunded; and its outputs on the chain.
 
     Examples:
 
@@ -223,20 +224,42 @@ def show(
 
     settings = attached()
     if everyone:
-        found = ask(lambda reader: reader.escrows())
         if as_json:
-            print_json(found)
+            print_json(ask(_held))
             return
+        found = ask(lambda reader: reader.escrows())
         names = known(settings)
         rows = [(one.escrow, names.get(one.client, "-"), *map(sat, _amounts(one).values())) for one in found]
         print(columns([("escrow", "client", "funded", "free", "reserved", "released", "refunded"), *rows]))
         return
     id_ = escrow.lower() or _own(settings, as_)
-    one = ask(lambda reader: reader.escrow(id_))
+
+    async def look(reader: "Reader") -> "tuple[Escrow, OnChain | None]":
+        from ui.onchain import on_chain
+
+        one = await reader.escrow(id_)
+        return one, await on_chain(reader, one.escrow)
+
+    one, held = ask(look)
     if as_json:
-        print_json(one)
+        print_json(_with_chain(one, held))
         return
     _show(one, known(settings).get(one.client, "another party"))
+    if held is not None:
+        _show_chain(one, held)
+
+
+async def _held(reader: "Reader") -> list[dict[str, Any]]:
+    """Every escrow with what the chain has of it."""
+    from ui.onchain import on_chain
+
+    return [_with_chain(one, await on_chain(reader, one.escrow)) for one in await reader.escrows()]
+
+
+def _with_chain(escrow: "Escrow", held: "OnChain | None") -> dict[str, Any]:
+    from msgspec.structs import asdict
+
+    return {**asdict(escrow), "chain": held}
 
 
 def _own(settings: "Settings", name: str) -> str:
@@ -298,3 +321,24 @@ def _show(escrow: "Escrow", owner: str) -> None:
     width = max(map(len, amounts.values()))
     for name, amount in amounts.items():
         print(f"  {name:<8}  {amount:>{width}}  {means[name]}")
+
+
+def _show_chain(escrow: "Escrow", held: "OnChain") -> None:
+    if held.address is None:
+        print(f"on {held.network}: no account yet; `pasar escrow fund` opens one")
+        return
+    print(f"on {held.network}, block {held.height:,}: {held.term}")
+    amounts = {
+        "holds": (escrow.on_chain_msat, "in the outputs below"),
+        "others'": (escrow.undrawn_msat, "of it, for workers, market and miners: the next payouts draw it"),
+        "leaving": (escrow.leaving_msat, "of it, taken back and not paid yet"),
+        "missing": (escrow.missing_msat, "spent without the market, or gone with its block"),
+    }
+    width = max(len(sat(amount)) for amount, _ in amounts.values())
+    for name, (amount, means) in amounts.items():
+        print(f"  {name:<10}  {sat(amount):>{width}}  {means}")
+    print(f"  {'address':<10}  {held.address}")
+    print(f"  {'back to':<10}  {held.paid_to}")
+    print(f"  {'descriptor':<10}  {held.descriptor}")
+    for output in held.outputs:
+        print(f"  {'output':<10}  {output.output}  {output.value_sat:,} sat, block {output.height:,}")

@@ -207,10 +207,10 @@ def _say(verified: "Verified", *, pinned: bool, results: list[Path], named: bool
     )
     if claims.original:
         print(f"- The results are those of job {claims.original}, which was verified before.")
-    charged = f", {sat(claims.charged_msat)} to the market" if claims.charged_msat else ""
+    charged = f", {sat(claims.charged_msat)} by the market" if claims.charged_msat else ""
     print(
-        f"- Of {sat(claims.reserved_msat)} reserved {sat(claims.paid_msat)} went to workers{charged} "
-        f"and {sat(claims.freed_msat)} back."
+        f"- Of {sat(claims.reserved_msat)} reserved {sat(claims.paid_msat)} were earned by workers{charged}; "
+        f"{sat(claims.freed_msat)} went back."
     )
     for payout in claims.payouts:
         print(f"- {sentences.paid(payout)}")
