@@ -5,7 +5,7 @@ payees have no wallet: a payout is signed by market and arbiter.
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -74,7 +74,7 @@ async def _mined(market: Settling, name: str, height: int) -> bytes:
 
 
 @contextmanager
-def steps() -> Iterator[Counter[str]]:
+def steps() -> Iterator[dict[str, float]]:
     """Seconds that each step of a payout takes; ``confirm_s`` has all that is none of the others."""
     watch = _Watch()
     with ExitStack() as held:
@@ -101,7 +101,7 @@ class _Watch:
     """Adds up what functions take, each without what it calls of the others; one of them runs at a time."""
 
     def __init__(self) -> None:
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         self._within: list[float] = []
 
     def on(self, holder: Any, name: str, step: str | Callable[..., str]) -> Any:

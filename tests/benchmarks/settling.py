@@ -7,9 +7,9 @@ is due. Beside it the same without a market that gathers: a transaction of its o
 
 import tempfile
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, escrow_script, op_return, p2wsh, parse, txid, vsize
@@ -23,8 +23,9 @@ from services.config import CHAIN_PPM, FEE_PPM
 from services.settlement import signing
 from services.settlement.signing import Spend
 from services.settlement.wallet import Role, p2wpkh, wallet
-from tests.benchmarks import payday
-from tests.payroll import outpoint, point, script
+from tests.benchmarks import epoch, payday
+from tests.bitcoin import coin
+from tests.payroll import point, script
 from tests.settling import Settling, settling
 from tests.spec import OPERATOR
 
@@ -33,7 +34,7 @@ PAYEES: Final = (1, 10, 100, 1_000, 3_200)
 #: Sat for a virtual byte.
 RATES: Final = (1, 5, 20)
 #: What each payee gets, in sat: the least that is paid at the rate, ten times that, and the same at every rate.
-AMOUNTS: Final = {
+AMOUNTS: Final[dict[str, Callable[[int], int]]] = {
     "minimum": lambda rate: minimum_sat(rate * MSAT_PER_SAT),
     "ten_minimums": lambda rate: 10 * minimum_sat(rate * MSAT_PER_SAT),
     "fixed": lambda rate: minimum_sat(max(RATES) * MSAT_PER_SAT),
@@ -42,28 +43,22 @@ AMOUNTS: Final = {
 TASKS_EACH: Final = 10
 #: What a client pays for a small job, in sat.
 BUDGETS: Final = (10_000, 100_000, 1_000_000)
-#: The payout whose time is taken.
-REWARDS, WORKERS, CLIENTS = 10_000, 1_000, 10
 #: What a payout's signatures take at most: so many inputs, so many payees, by both, at each rung.
 _INPUTS_MOST, _PAYEES_MOST = 100, 3_200
-_CLIENT_SAT: Final = 400_000_000
-_REWARD_MSAT: Final = 3_100_000
+#: Enough for the largest payout at the highest rate.
+_CLIENT_SAT: Final = 2_000_000_000
 
 
 async def bench(payees: tuple[int, ...] = PAYEES, rounds: int = 3) -> dict[str, Any]:
-    """Sizes and fees, a small job's whole life, and the seconds that a payout takes."""
+    """Sizes and fees, a small job's whole life, and what the times are made of."""
     with tempfile.TemporaryDirectory(prefix="pasar-bench-") as home:
         async with settling(Path(home)) as market:
-            settled = await _sizes(market, payees)
             signatures_s = _signatures_s(market)
-    epochs = [await _epoch() for _ in range(rounds)]
-    totals = [sum(epoch.values()) for epoch in epochs]
+            settled = await _sizes(market, payees)
     return {
         "settling": settled,
-        "epoch_of_10000_rewards_s": round(median(totals), 2),
-        "epoch_rounds_s": [round(total, 2) for total in totals],
-        "epoch_steps_s": {step: round(median(epoch[step] for epoch in epochs), 3) for step in epochs[0]},
         "signatures_of_100_inputs_3200_payees_s": signatures_s,
+        **await epoch.bench(rounds),
     }
 
 
@@ -73,7 +68,8 @@ async def _sizes(market: Settling, counts: tuple[int, ...]) -> dict[str, Any]:
     (client,), workers = payday.parties("client", 1), payday.parties("worker", max(counts))
     await payday.enrol(market, workers)
     deposit_vb = await payday.fund(market, [client], _CLIENT_SAT)
-    alone_vb, found = _alone_vb(market), {}
+    alone_vb = _alone_vb(market)
+    found: dict[str, dict[str, Any]] = {}
     for count in counts:
         books = deepcopy(market.world.books)
         market.earned(workers[:count], count, AMOUNTS["ten_minimums"](1) * MSAT_PER_SAT, client)
@@ -103,7 +99,7 @@ def _lost(books: Books, client: str, workers: list[str], rate: int, size_vb: int
     for name, amount in AMOUNTS.items():
         amount_sat = amount(rate)
         try:
-            planned, _ = plan(
+            planned, allotted = plan(
                 _earning(books, client, workers, amount_sat),
                 OPERATOR,
                 epoch=len(books.payouts) + 1,
@@ -111,6 +107,7 @@ def _lost(books: Books, client: str, workers: list[str], rate: int, size_vb: int
                 size=0,
                 root=books.anchor,
             )
+            assert len(allotted) == len(workers), f"{len(allotted)} of {len(workers)} would be paid"
             cost_sat, paid = planned.fees_sat[0], True
         except NothingToPay:
             cost_sat, paid = found["fee_sat"], False
@@ -133,7 +130,7 @@ def _alone_vb(market: Settling) -> int:
     """A signed transaction of one key that pays one output and gets change."""
     signer = wallet(market.settings, "peer", network="regtest").signer(Role.payout, 0)
     own = p2wpkh(signer.key)
-    tx = Tx((TxIn(outpoint("coin"), RBF),), (TxOut(1_550, bytes.fromhex(script("payee"))), TxOut(90_000, own)))
+    tx = Tx((TxIn(coin(0), RBF),), (TxOut(1_550, bytes.fromhex(script("payee"))), TxOut(90_000, own)))
     return vsize(signing.sign_p2wpkh(tx, [Spend(100_000, own)], signer))
 
 
@@ -163,23 +160,6 @@ def _percent(part_sat: int, whole_sat: int) -> float:
 
 
 # --------------------------------------------------------------------------------------------------------------- times
-async def _epoch() -> dict[str, float]:
-    """Seconds of each step by which 10,000 rewards that 1,000 workers earned are paid, on a log of 50,000 events."""
-    with tempfile.TemporaryDirectory(prefix="pasar-bench-") as home:
-        async with settling(Path(home)) as market:
-            clients, workers = payday.parties("client", CLIENTS), payday.parties("worker", WORKERS)
-            await payday.enrol(market, workers)
-            await payday.fund(market, clients, _CLIENT_SAT)
-            for client in clients:
-                market.earned(workers, REWARDS // CLIENTS, _REWARD_MSAT, client)
-            assert market.tree.size > 50_000, f"the log has {market.tree.size} events"
-            with payday.steps() as spent:
-                paid, _ = await payday.pay(market)
-            assert sum(len(one.paid) for one in paid.allotted) == REWARDS, "all are paid"
-            assert len(paid.planned.drawn) == CLIENTS, "every escrow is drawn from"
-            return dict(spent)
-
-
 def _signatures_s(market: Settling) -> float:
     """Seconds for the largest payout's signatures by both parties at every rung, and for putting them together."""
     library, signer = market.cosigner
@@ -187,7 +167,7 @@ def _signatures_s(market: Settling) -> float:
     escrow = escrow_script(keys, bytes.fromhex(point("refund")), 1_000)
     outputs = [TxOut(10_000 + number, bytes.fromhex(script(str(number)))) for number in range(_PAYEES_MOST)]
     anchor, spends = TxOut(0, op_return(bytes(32))), [Spend(10_000_000, escrow)] * _INPUTS_MOST
-    inputs = tuple(TxIn(outpoint(str(number)), RBF) for number in range(_INPUTS_MOST))
+    inputs = tuple(TxIn(coin(number), RBF) for number in range(_INPUTS_MOST))
     rungs = [Tx(inputs, (*outputs, anchor, TxOut(90_000_000 * rung, p2wsh(escrow)))) for rung in LADDER]
     began = time.perf_counter()
     for tx in rungs:
