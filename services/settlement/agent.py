@@ -318,7 +318,7 @@ class Agent:
         """Whether a payout could be planned; the market would find the same."""
         books, now, before = self._follower.books, self._clock.now(), self._due
         try:
-            planning.plan(books, self._commander.market, epoch=1, rate_msat=seen[1], size=0, root=books.anchor)
+            planning.verify_due(books, self._commander.market, seen[1])
         except NothingToPay as nothing:
             self.waits_for = str(nothing)
             return _Due(seen, None, now)
