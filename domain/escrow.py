@@ -5,6 +5,9 @@ EscrowReserved  free     -> reserved      EscrowFreed     reserved -> free
 EscrowRefunded  free     -> refunded      FeeCharged      reserved -> charged (the market earned it)
 
 Always: funded = free + reserved + released + charged + refunded.
+
+A reorganisation or somebody else's transaction may have taken some of its outputs on the chain. That is ``missing``,
+and as much of the free money is not to be used.
 """
 
 from typing import assert_never
@@ -51,16 +54,18 @@ class Escrow(Struct, frozen=True, gc=False):
         return max(0, self.free_msat - self.missing_msat)
 
 
-def reserve(escrow: Escrow, job: str, client: str, amount_msat: int) -> EscrowReserved:
+def reserve(escrow: Escrow, job: str, client: str, amount_msat: int, risky_msat: int = 0) -> EscrowReserved:
     """Set money aside for a job.
 
+    Args:
+        risky_msat: So much of it is in outputs that its owner can take before long.
     Raises:
         UnknownEscrow: The escrow is another client's.
         EscrowTooSmall: Less is free.
     """
     if client != escrow.client:
         raise errors.UnknownEscrow(escrow=escrow.id)
-    _need(escrow, amount_msat)
+    _need(escrow, amount_msat, risky_msat)
     return EscrowReserved(escrow.id, job, amount_msat)
 
 
@@ -90,9 +95,10 @@ def refund(escrow: Escrow, amount_msat: int) -> EscrowRefunded:
     return EscrowRefunded(escrow.id, amount_msat)
 
 
-def _need(escrow: Escrow, amount_msat: int) -> None:
-    if amount_msat > escrow.usable_msat:
-        raise errors.EscrowTooSmall(escrow=escrow.id, free_msat=escrow.usable_msat, needed_msat=amount_msat)
+def _need(escrow: Escrow, amount_msat: int, risky_msat: int = 0) -> None:
+    free_msat = max(0, escrow.usable_msat - risky_msat)
+    if amount_msat > free_msat:
+        raise errors.EscrowTooSmall(escrow=escrow.id, free_msat=free_msat, needed_msat=amount_msat)
 
 
 def evolve(escrow: Escrow | None, event: EscrowEvent) -> Escrow:

@@ -521,7 +521,7 @@ class DepositReorged(Event, frozen=True):
 
 
 class DepositRestored(Event, frozen=True):
-    """The deposit is in the best chain again."""
+    """The output is there again: its transaction came back, or the one that took it left the chain."""
 
     account: Account
     owner: PartyKey
@@ -531,13 +531,18 @@ class DepositRestored(Event, frozen=True):
 
 
 class CoinTaken(Event, frozen=True):
-    """An output was spent without the market: by its owner after the term, or by two of the account's other keys."""
+    """An output was spent without the market: by its owner after the term, or by two of the account's other keys.
+
+    Attributes:
+        txid, height: The transaction that spent it, and its block's height.
+    """
 
     account: Account
     owner: PartyKey
     outpoint: OutPoint
     amount_msat: PositiveMsat
     txid: Txid
+    height: Height | None = None
 
 
 class Coin(Struct, frozen=True):

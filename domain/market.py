@@ -11,7 +11,21 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from domain import dispute, errors, escrow, job, orders, policy, settlement, stake, task, worker
+from domain import (
+    deposits,
+    dispute,
+    errors,
+    escrow,
+    following,
+    job,
+    orders,
+    paying,
+    policy,
+    settlement,
+    stake,
+    task,
+    worker,
+)
 from domain.books import Books, key_of
 from domain.commands import (
     Actor,
@@ -157,9 +171,23 @@ class World:
             and ask.memory_mb >= terms.memory_mb
             and found.platform in terms.platforms
             and holding.running < ask.slots
-            and self.stake_of(key).usable_msat - holding.locked_msat >= terms.stake_msat
-            and not (terms.stake_msat and key in self.books.lapsed)
+            and self.free_stake_msat(key) >= terms.stake_msat
+            and self._is_backed(terms, key)
         )
+
+    def free_stake_msat(self, key: str) -> int:
+        """What the worker may lose by further tasks: held by outputs that stay, and locked by none."""
+        held_msat = self.stake_of(key).usable_msat - self.books.at_risk_msat(key)
+        return held_msat - self.holding(key).locked_msat
+
+    def _is_backed(self, terms: JobPosted, key: str) -> bool:
+        """Whether outputs that stay hold what the job may still pay, and the worker's stake is not about to go."""
+        books, account = self.books, self.escrows.get(terms.escrow)
+        if books.chain is None or account is None:
+            return True
+        if books.is_lapsed(terms.escrow) or (terms.stake_msat and books.is_lapsed(key)):
+            return False
+        return account.missing_msat + books.at_risk_msat(terms.escrow) <= account.free_msat
 
     # ------------------------------------------------------------------------------------------------------- deciding
     def execute(self, command: Command, actor: Actor, now: datetime) -> list[Fact]:
@@ -222,16 +250,17 @@ class World:
         account = self.escrows.get(command.escrow)
         if account is None:
             raise errors.UnknownEscrow(escrow=command.escrow)
-        if command.escrow in self.books.lapsed:
+        if self.books.is_lapsed(command.escrow):
             ends = self.books.terms[command.escrow][-1].expires_height
             raise errors.TermEnding(escrow=command.escrow, expires_height=ends, height=self.books.height)
         original = self._verified_before(posted) if command.reuse else None
+        risky_msat = self.books.at_risk_msat(command.escrow)
         if original is not None:
             due_msat = job.within_budget(command, job.reuse_msat(original))
             reused = JobReused(posted.job, original.job, posted.tasks)
-            return posted, reused, escrow.reserve(account, posted.job, actor.key, due_msat)
+            return posted, reused, escrow.reserve(account, posted.job, actor.key, due_msat, risky_msat)
         due_msat = job.within_budget(command, job.cost_msat(posted))
-        return posted, escrow.reserve(account, posted.job, actor.key, due_msat)
+        return posted, escrow.reserve(account, posted.job, actor.key, due_msat, risky_msat)
 
     def _verified_before(self, posted: JobPosted) -> JobPosted | None:
         """The job whose results serve as this one's, for less than running it.
@@ -322,8 +351,8 @@ class World:
         self, command: settlement.OpenEscrow | settlement.OpenStake, actor: Actor, now: datetime
     ) -> Sequence[AnyEvent]:
         if isinstance(command, settlement.OpenEscrow):
-            return settlement.open_escrow(self, command, actor.key)
-        return settlement.open_stake(self, command, actor.key)
+            return deposits.open_escrow(self, command, actor.key)
+        return deposits.open_stake(self, command, actor.key)
 
     def _settle(self, command: Any, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         self._require(actor, "settlement")
@@ -332,7 +361,7 @@ class World:
     def _contest(self, command: settlement.ContestPayout, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         if self.books.chain is None or actor.key != self.books.chain.arbiter:
             raise errors.Unauthorised(needed="the market's arbiter")
-        return settlement.contest(self, command)
+        return paying.contest(self, command)
 
     def _grant_role(self, command: GrantRole, actor: Actor, now: datetime) -> Sequence[AnyEvent]:
         self._require(actor, "operator")
@@ -468,10 +497,13 @@ class World:
     def _fold_money(self, event: EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed) -> str:
         self.escrows[event.escrow] = escrow.evolve(self.escrows[event.escrow], event)
         self.jobs[event.job] = job.account(self.jobs[event.job], event)
-        if type(event) is EscrowReleased:
-            self.books.earn(event)
-        elif type(event) is FeeCharged:
-            self.books.charge(event)
+        match event:
+            case EscrowReleased():
+                self.books.earn(event)
+            case FeeCharged():
+                self.books.charge(event)
+            case _:
+                self.books.set_aside(event)
         return event.job
 
     def _fold_escrow(self, event: EscrowOpened | EscrowFunded | EscrowRefunded) -> str:
@@ -573,16 +605,16 @@ _DECISIONS: dict[type, Callable[..., Sequence[AnyEvent]]] = {
 
 #: What settlement alone may say.
 _SETTLED: dict[type, Callable[..., Sequence[AnyEvent]]] = {
-    settlement.ConfirmDeposit: settlement.confirm_deposit,
-    settlement.JoinChain: settlement.join,
-    settlement.AdvanceChain: settlement.advance,
-    settlement.ReorganiseChain: settlement.reorganise,
-    settlement.ReportTaken: settlement.taken,
-    settlement.ReturnLapsed: settlement.return_lapsed,
-    settlement.PlanPayout: settlement.plan,
-    settlement.RecordBroadcast: settlement.broadcast,
-    settlement.ConfirmPayout: settlement.confirm,
-    settlement.AbandonPayout: settlement.abandon,
+    settlement.ConfirmDeposit: deposits.confirm_deposit,
+    settlement.JoinChain: following.join,
+    settlement.AdvanceChain: following.advance,
+    settlement.ReorganiseChain: following.reorganise,
+    settlement.ReportTaken: following.taken,
+    settlement.ReturnLapsed: deposits.return_lapsed,
+    settlement.PlanPayout: paying.plan,
+    settlement.RecordBroadcast: paying.broadcast,
+    settlement.ConfirmPayout: paying.confirm,
+    settlement.AbandonPayout: paying.abandon,
 }
 _DECISIONS |= dict.fromkeys(_SETTLED, World._settle)
 

@@ -1,14 +1,14 @@
 """What the next payout pays: decided by the books, a fee rate and a root alone, so that the arbiter finds the same.
 
-- A worker is paid when what it has earned is worth an output: at most 2 % of it may go to the miners.
+- A worker is paid when what it has earned is worth an output: at most 2 % of it may go to the miners. Whoever is not
+  paid has it due the next time.
 - The market's fund for miners bears the fee of rewards and slashes, and no more than 2 % of them; who takes its own
   money out bears what that adds.
-- An account whose term is ending is emptied: what its workers earned is paid from dust upward, the rest is kept in
-  reserve, and free money goes back to its owner.
+- An account whose term is about to end is emptied: what the pool has in it is paid out, or kept in the reserve until
+  it is worth paying. That may cost more than 2 %, but less than it saves.
 - An output holds nothing, or at least ``CHANGE_MIN_SAT``.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -16,21 +16,19 @@ from msgspec.structs import replace
 
 from domain import payout
 from domain.bitcoin import dust_sat, op_return, p2wsh, payout_vsize, reserve_script
-from domain.books import RESERVE, Books, Held, Term
+from domain.books import Books, Term
+from domain.drawing import CHANGE_MIN_SAT, CHANGE_VB, FEE_PPM, Draw, Drawing, Sources
 from domain.errors import Refused
 from domain.events import Coin, Drawn, Due, Paid, PayoutAllotted, PayoutPlanned
 from domain.money import MSAT_PER_SAT, PPM
 from domain.payout import LADDER, fee_sat
 
-#: The most of what is paid that may go to the miners.
-FEE_PPM: Final = 20_000
-CHANGE_MIN_SAT: Final = 330
 #: Nodes relay no transaction above 400,000 weight units.
 VSIZE_MAX: Final = 99_900
-#: Outputs of one account that one payout spends, jobs that one reward is paid for, escrows that one payout draws from.
-COINS_MAX, JOBS_MAX, ESCROWS_MAX = 20, 2_000, 250
-#: What a P2WPKH output adds; what spending an output of a script account and making another adds, rounded up.
-OUTPUT_VB, DRAW_VB = 31, 160
+#: Workers that one payout pays, jobs that it pays one for, owners and emptied accounts that it serves.
+PAYEES_MAX, JOBS_MAX, OWNERS_MAX, EMPTIED_MAX = 3_200, 2_000, 100, 100
+#: What an output to a P2WPKH script adds.
+OUTPUT_VB: Final = 31
 #: What every payout has: version, lock time, counts, and the anchor.
 FRAME_VB: Final = 54
 
@@ -40,55 +38,24 @@ class NothingToPay(Refused):
 
 
 class Payee(NamedTuple):
+    """Attributes:
+    key: The account that it is taken from, where its owner takes it out.
+    """
+
     due: Due
     owner: str
     amount_sat: int
     script: bytes
     key: str = ""
 
-
-class Source(NamedTuple):
-    """An account that a payout draws from.
-
-    Attributes:
-        pool_sat: The most that the pool may have of it. due_sat: What its owner gets.
-        forced: All that the pool may have is drawn, needed or not.
-    """
-
-    key: str
-    term: Term
-    coins: tuple[Held, ...]
-    pool_sat: int
-    due_sat: int
-    forced: bool
-
     @property
-    def value_sat(self) -> int:
-        return sum(coin.value_sat for coin in self.coins)
-
-    def legal(self, wanted_sat: int) -> int:
-        """The most that can be drawn, up to ``wanted_sat``, so that the change is no dust."""
-        rest_sat = self.value_sat - self.due_sat
-        most_sat = max(0, min(wanted_sat, self.pool_sat, rest_sat))
-        if rest_sat == most_sat or rest_sat - most_sat >= CHANGE_MIN_SAT:
-            return most_sat
-        return max(0, rest_sat - CHANGE_MIN_SAT)
+    def output_vb(self) -> int:
+        return 9 + len(self.script)
 
 
-class Draw(NamedTuple):
-    """What is taken of a source."""
-
-    source: Source
-    pool_sat: int
-
-    @property
-    def change_sat(self) -> int:
-        return self.source.value_sat - self.source.due_sat - self.pool_sat
-
-
-def minimum_sat(rate_msat: int) -> int:
-    """The least reward that is paid at this rate: an output's fee is at most 2 % of it."""
-    return max(CHANGE_MIN_SAT, fee_sat(OUTPUT_VB, rate_msat) * PPM // FEE_PPM)
+def minimum_sat(rate_msat: int, output_vb: int = OUTPUT_VB) -> int:
+    """The least reward that is paid at this rate: its output's fee is at most 2 % of it."""
+    return max(CHANGE_MIN_SAT, -(-fee_sat(output_vb, rate_msat) * PPM // FEE_PPM))
 
 
 def plan(
@@ -108,8 +75,7 @@ def plan(
         raise NothingToPay(reason="the market has not joined a chain")
     if books.open_payouts:
         raise NothingToPay(reason=f"payout {books.open_payouts[0]} is not settled yet")
-    draft = _Draft(books, market, rate_msat)
-    draft.settle()
+    draft = _settled(books, market, rate_msat)
     allotted = draft.allotments(epoch)
     planned = PayoutPlanned(
         epoch=epoch,
@@ -120,8 +86,8 @@ def plan(
         drawn=draft.drawn(),
         market_sat=draft.market_sat,
         market_script=chain.market_script,
-        reserve_sat=draft.reserve_sat,
-        reserve_script=draft.reserve.hex(),
+        reserve_sat=draft.drawing.reserve_sat,
+        reserve_script=draft.reserve.script.hex(),
         size=size,
         root=root,
         receipts=payout.receipts_root(allotted),
@@ -132,287 +98,293 @@ def plan(
     return replace(planned, anchor=said), allotted
 
 
-class _Draft:
-    """A payout on its way: whom it pays, what it draws from, what it costs."""
+def _settled(books: Books, market: str, rate_msat: int) -> "_Draft":
+    """A draft that is in balance; without emptying anything, where that stands in the way."""
+    draft = _Draft(books, market, rate_msat, emptying=True)
+    emptying = bool(draft.emptied)
+    problem = draft.settle()
+    if problem and emptying:
+        draft = _Draft(books, market, rate_msat, emptying=False)
+        problem = draft.settle()
+    if problem:
+        raise NothingToPay(reason=problem)
+    return draft
 
-    def __init__(self, books: Books, market: str, rate_msat: int) -> None:
+
+class _Draft:
+    """A payout on its way: whom it pays, what it draws from, what it costs.
+
+    Attributes:
+        emptied: What the pool gets of accounts, wanted or not, in sat.
+        fund_sat: What the fund for miners bears of the dearest of ``fees_sat``.
+    """
+
+    def __init__(self, books: Books, market: str, rate_msat: int, *, emptying: bool) -> None:
         assert books.chain is not None
         self.books, self.rate_msat, self._chain = books, rate_msat, books.chain
         keys = bytes.fromhex(books.chain.market_key), bytes.fromhex(books.chain.arbiter_key)
-        self._reserve_term = Term("reserve", market, reserve_script(*keys), 0, b"")
-        self.reserve = p2wsh(self._reserve_term.witness_script)
-        self._coins = _largest_coins(books)
-        self.urgent = any(books.undrawn_msat.get(key) for key in books.lapsed)
+        self.reserve = Term("reserve", market, reserve_script(*keys), 0, b"")
+        self.sources = Sources(books, rate_msat, self.reserve)
         self.leaving = self._leaving()
-        self.slashed = self._slashed()
-        self.rewards, self.market_sat = self._rewards()
-        self.fund_sat = self.reserve_sat = 0
+        self.emptied = self._emptied() if emptying else {}
+        self.rewards, self.market_sat = self._rewards(), self._market()
+        self.fund_sat = 0
         self.fees_sat: tuple[int, ...] = ()
-        self.draws: list[Draw] = []
+        self.drawing = Drawing([], 0, 0)
 
     # ----------------------------------------------------------------------------------------------------- who is paid
-    def _rewards(self) -> tuple[list[Payee], int]:
-        """Workers whose reward is worth an output, the largest first, and the market's own part."""
-        least_sat = CHANGE_MIN_SAT if self.urgent else minimum_sat(self.rate_msat)
+    def _rewards(self) -> list[Payee]:
+        """Workers whose reward is worth an output, the largest first."""
         found = []
         for worker, by_job in self.books.earned_msat.items():
             term = self.books.term_of(worker)
             amount_sat = sum(list(by_job.values())[:JOBS_MAX]) // MSAT_PER_SAT
-            if term is not None and amount_sat >= least_sat:
-                found.append(Payee("reward", worker, amount_sat, term.payout_script))
-        found.sort(key=lambda payee: (-payee.amount_sat, payee.owner))
+            if term is not None:
+                payee = Payee("reward", worker, amount_sat, term.payout_script)
+                if amount_sat >= self._least_sat(payee):
+                    found.append(payee)
+        return sorted(found, key=lambda payee: (-payee.amount_sat, payee.owner))[:PAYEES_MAX]
+
+    def _least_sat(self, payee: Payee) -> int:
+        return minimum_sat(self.rate_msat, payee.output_vb)
+
+    def _market(self) -> int:
         market_sat = self.books.fees_msat // MSAT_PER_SAT
-        return found[: VSIZE_MAX // OUTPUT_VB], market_sat if market_sat >= least_sat else 0
+        return market_sat if market_sat >= minimum_sat(self.rate_msat, self._market_vb) else 0
+
+    @property
+    def _market_vb(self) -> int:
+        return 9 + len(self._chain.market_script) // 2
 
     def _leaving(self) -> list[Payee]:
-        """Owners who take their own money out; what workers earned goes before them."""
+        """Owners who take their own money out; what else the account must hold goes before them."""
         found = []
-        for key, amount_msat in self.books.leaving_msat.items():
-            term, coins = self.books.term_of(key), self._coins.get(key, ())
-            if term is None or not amount_msat or not coins:
+        for key, leaving_msat in self.books.leaving_msat.items():
+            source = self.sources.of(key, 0)
+            if source is None or leaving_msat < MSAT_PER_SAT:
                 continue
-            value_sat = sum(coin.value_sat for coin in coins)
-            others_sat = -(-(self.books.undrawn_msat.get(key, 0) + self.books.slashed_msat.get(key, 0)) // MSAT_PER_SAT)
-            amount_sat = min(amount_msat // MSAT_PER_SAT, value_sat - others_sat)
-            if 0 < value_sat - amount_sat < CHANGE_MIN_SAT:
-                amount_sat = value_sat - CHANGE_MIN_SAT
+            term, held_sat = source.term, sum(coin.value_sat for coin in source.coins)
+            free_sat = self.sources.holds_sat(key) - self._kept_sat(key, term)
+            amount_sat = min(leaving_msat // MSAT_PER_SAT, free_sat, held_sat)
+            if 0 < held_sat - amount_sat < CHANGE_MIN_SAT:
+                amount_sat = held_sat - CHANGE_MIN_SAT
             due: Due = "escrow" if term.account == "escrow" else "stake"
             payee = Payee(due, term.owner, amount_sat, term.payout_script, key)
-            borne_sat = fee_sat(self._added_vb(payee) + FRAME_VB, self.rate_msat)
-            if amount_sat - borne_sat >= dust_sat(payee.script):
+            most_vb = FRAME_VB + payee.output_vb + source._replace(due_sat=amount_sat).draw(0).added_vb
+            if amount_sat - fee_sat(most_vb, self.rate_msat) >= dust_sat(payee.script):
                 found.append(payee)
-        return sorted(found, key=lambda payee: (payee.due, payee.owner))[:ESCROWS_MAX]
+        return sorted(found, key=lambda payee: (payee.due, payee.owner))[:OWNERS_MAX]
 
-    def _added_vb(self, payee: Payee) -> int:
-        """What paying it adds if nothing else is drawn from its account."""
-        return 9 + len(payee.script) + DRAW_VB * len(self._coins[payee.key])
+    def _kept_sat(self, key: str, term: Term) -> int:
+        """What the account must hold before its owner gets anything, in sat, rounded up.
 
-    def _slashed(self) -> dict[str, int]:
-        """Stake that was forfeited and is worth the moving, by worker, in sat."""
-        leaving = {payee.key for payee in self.leaving}
-        least_sat = fee_sat(DRAW_VB, self.rate_msat) * PPM // FEE_PPM
-        found = {}
-        for worker, amount_msat in sorted(self.books.slashed_msat.items()):
-            amount_sat = amount_msat // MSAT_PER_SAT
-            wanted = amount_sat >= least_sat or worker in leaving or worker in self.books.lapsed
-            if amount_sat and wanted and worker in self._coins:
-                found[worker] = amount_sat
-        return found
+        An escrow must hold what its jobs may cost, whatever it lost; what a stake lost, its worker has less at stake.
+        """
+        kept_msat = self.books.owed_msat.get(key, 0)
+        if term.account == "stake":
+            kept_msat = max(0, kept_msat - self.books.missing_msat.get(key, 0))
+        return -(-kept_msat // MSAT_PER_SAT)
+
+    def _emptied(self) -> dict[str, int]:
+        """Slashes that are worth the moving, and what the pool has where an owner can soon take all."""
+        books, due = self.books, self._due()
+        found = []
+        for key, pool_msat in (*books.slashed_msat.items(), *books.undrawn_msat.items()):
+            source = self.sources.of(key, pool_msat // MSAT_PER_SAT, due.get(key, 0))
+            if pool_msat < CHANGE_MIN_SAT * MSAT_PER_SAT or source is None:
+                continue
+            drawn = source.draw(source.pool_sat)
+            added_vb = drawn.added_vb + CHANGE_VB
+            worth = source.term.account == "stake" and self.sources.is_worth(drawn.pool_sat, added_vb)
+            saves = drawn.pool_sat > fee_sat(added_vb, self.rate_msat)
+            if worth or (saves and self._is_unsafe(key, pool_msat)):
+                found.append(drawn)
+        found.sort(key=lambda drawn: (-drawn.pool_sat, drawn.source.key))
+        return {one.source.key: one.pool_sat for one in found[:EMPTIED_MAX] if one.pool_sat >= CHANGE_MIN_SAT}
+
+    def _is_unsafe(self, key: str, pool_msat: int) -> bool:
+        """Whether the owner can take what the pool has in the account before long."""
+        books = self.books
+        safe_msat = self.sources.holds_sat(key) * MSAT_PER_SAT - books.at_risk_msat(key)
+        return books.is_lapsed(key) or (books.at_risk_msat(key) > 0 and safe_msat < pool_msat)
+
+    def _due(self) -> dict[str, int]:
+        return {payee.key: payee.amount_sat for payee in self.leaving}
+
+    @property
+    def _urgent(self) -> bool:
+        """Whether something is saved that would be lost otherwise."""
+        return any(self._is_unsafe(key, pool_sat * MSAT_PER_SAT) for key, pool_sat in self.emptied.items())
 
     # ------------------------------------------------------------------------------------------- until it is in balance
-    def settle(self) -> None:
+    def settle(self) -> str:
         """Find what to draw and what it costs; pay less where that cannot be.
 
-        Raises:
-            NothingToPay: With the reason.
+        Returns:
+            Why nothing can be paid, or nothing.
         """
-        reason = "nobody has enough due"
-        while self.rewards or self.market_sat or self.leaving or self.slashed:
+        reason, emptying = "", bool(self.emptied)
+        while self.rewards or self.market_sat or self.leaving or self.emptied:
+            if emptying and not self.emptied:
+                break
             short_sat = self._balance()
             if short_sat:
-                reason = "the outputs that it would be paid from hold too little"
+                reason = reason or "the outputs that it would be paid from hold too little, or too little each"
                 self._pay_less(short_sat)
             elif (excess_vb := self._vsize() - VSIZE_MAX) > 0:
-                reason = "it would be larger than nodes relay"
                 self._pay_fewer(-(-excess_vb // OUTPUT_VB))
             elif problem := self._too_dear():
-                reason = problem
-                self._forgo()
-            elif not self.draws:
-                break
+                reason = reason or problem
+                self._wait()
             else:
-                return
-        raise NothingToPay(reason=reason)
+                return ""
+        return reason or "nobody has enough due"
 
     def _pay_less(self, short_sat: int) -> None:
-        """The market waits first, then those with the smallest rewards, then slashes, then owners."""
+        """The market waits first, then workers with the smallest rewards, then what is to be emptied, then owners.
+
+        A few satoshi, the fractions of many accounts, are taken off the largest reward.
+        """
         if self.market_sat:
-            self.market_sat = 0
+            left_sat = self.market_sat - short_sat
+            self.market_sat = left_sat if left_sat >= minimum_sat(self.rate_msat, self._market_vb) else 0
         elif self.rewards:
+            largest = self.rewards[0]
+            if short_sat < CHANGE_MIN_SAT and largest.amount_sat - short_sat >= self._least_sat(largest):
+                self.rewards[0] = largest._replace(amount_sat=largest.amount_sat - short_sat)
+                return
             while self.rewards and short_sat > 0:
-                short_sat -= self.rewards.pop().amount_sat
-        elif self.slashed:
-            self.slashed = {}
+                smallest = self.rewards.pop()
+                short_sat -= smallest.amount_sat
+            if -short_sat >= self._least_sat(smallest):
+                self.rewards.append(smallest._replace(amount_sat=-short_sat))
+        elif self.emptied:
+            self.emptied.popitem()
         else:
             self.leaving.pop()
 
     def _pay_fewer(self, payees: int) -> None:
         if self.rewards:
             del self.rewards[-payees:]
-        elif self.slashed:
-            self.slashed = {}
+        elif self.emptied:
+            self.emptied.popitem()
         else:
-            del self.leaving[-payees:]
+            self.leaving.pop()
 
-    def _forgo(self) -> None:
-        """Pay nothing that the fund for miners would have to bear."""
-        if not (self.rewards or self.market_sat or self.slashed):
+    def _wait(self) -> None:
+        """Pay less of what the fund for miners has to bear: what is dearest for what it pays."""
+        if self.market_sat:
+            self.market_sat = 0
+        elif self.rewards:
+            del self.rewards[-max(1, len(self.rewards) // 8) :]
+        elif self.emptied:
+            self.emptied.popitem()
+        else:
             self.leaving = []
-        self.rewards, self.market_sat, self.slashed, self.urgent = [], 0, {}, False
-
-    def _balance(self) -> int:
-        """Draw what is needed, fees included; returns what is missing, in sat."""
-        self.fund_sat = 0
-        for _ in range(10):
-            paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat
-            short_sat = self._draw(paid_sat + self.fund_sat)
-            if short_sat:
-                return short_sat
-            self.fees_sat, fund_sat = self._fees()
-            if fund_sat == self.fund_sat:
-                return 0
-            self.fund_sat = fund_sat
-        return 1
-
-    def _draw(self, wanted_sat: int) -> int:
-        """Choose what to draw for the pool; more than is wanted goes to the reserve.
-
-        Returns:
-            What is missing of ``wanted_sat``, or what would be left over as dust.
-        """
-        draws, got_sat = [], 0
-        for source in self._sources(wanted_sat):
-            pool_sat = source.legal(source.pool_sat if source.forced else wanted_sat - got_sat)
-            if pool_sat or source.due_sat:
-                draws.append(Draw(source, pool_sat))
-                got_sat += pool_sat
-        self.draws, self.reserve_sat = draws, max(0, got_sat - wanted_sat)
-        if 0 < self.reserve_sat < CHANGE_MIN_SAT:
-            return self._draw_less(self.reserve_sat)
-        return max(0, wanted_sat - got_sat)
-
-    def _draw_less(self, extra_sat: int) -> int:
-        """Leave so much where it is, if it can be; returns what still has to go somewhere."""
-        for place, (source, pool_sat) in enumerate(self.draws):
-            if pool_sat >= extra_sat and source.legal(pool_sat - extra_sat) == pool_sat - extra_sat:
-                self.draws[place] = Draw(source, pool_sat - extra_sat)
-                if pool_sat == extra_sat and not source.due_sat:
-                    del self.draws[place]
-                self.reserve_sat = 0
-                return 0
-        return extra_sat
-
-    def _sources(self, wanted_sat: int) -> list[Source]:
-        """Every account that could give: those that must, then ending terms, then those with most to give."""
-        books = self.books
-        due = {payee.key: payee.amount_sat for payee in self.leaving}
-        pool = {key: msat // MSAT_PER_SAT for key, msat in books.undrawn_msat.items() if msat} if wanted_sat else {}
-        found = []
-        for key in sorted({*pool, *due, *self.slashed} & self._coins.keys()):
-            term = books.term_of(key)
-            assert term is not None, "an account with outputs has a script"
-            staked = term.account == "stake"
-            pool_sat = self.slashed.get(key, 0) if staked else pool.get(key, 0)
-            forced = staked or (self.urgent and key in books.lapsed)
-            found.append(Source(key, term, self._coins[key], pool_sat, due.get(key, 0), forced))
-        found += self._reserve_source()
-        found.sort(key=lambda one: (one.term.account != "escrow", not one.forced, -one.pool_sat, one.key))
-        must = [one for one in found if one.forced or one.due_sat]
-        may = [one for one in found if not (one.forced or one.due_sat)][:ESCROWS_MAX]
-        return sorted(must + may, key=lambda one: one.term.account != "escrow")
-
-    def _reserve_source(self) -> list[Source]:
-        """The reserve, where it is touched anyhow or holds enough that is not forfeited."""
-        coins = self._coins.get(RESERVE, ())
-        carried_sat = self.books.reserve_sat - self.books.forfeited_msat // MSAT_PER_SAT
-        if not coins or not (self.slashed or carried_sat * FEE_PPM >= fee_sat(DRAW_VB, self.rate_msat) * PPM):
-            return []
-        return [Source(RESERVE, self._reserve_term, coins, sum(coin.value_sat for coin in coins), 0, True)]
 
     # ---------------------------------------------------------------------------------------------------- what it costs
-    def _fees(self) -> tuple[tuple[int, ...], int]:
-        """The fee at each rung that can be paid, and what the fund bears of the last."""
-        vsize, borne_vb = self._vsize(), [(payee, self._borne_vb(payee)) for payee in self.leaving]
-        fees: list[int] = []
-        fund_sat = 0
-        for multiple in LADDER:
-            rate_msat = self.rate_msat * multiple
-            borne = [(payee, fee_sat(vb, rate_msat)) for payee, vb in borne_vb]
-            borne_sat = sum(sat for _, sat in borne)
-            whole_sat = max(fee_sat(vsize, rate_msat), borne_sat)
-            paid = all(payee.amount_sat - sat >= dust_sat(payee.script) for payee, sat in borne)
-            if fees and not (paid and self._may_rise(fund_sat, whole_sat - borne_sat)):
-                break
-            fees.append(whole_sat)
-            fund_sat = whole_sat - borne_sat
-        return tuple(fees), fund_sat
+    def _balance(self) -> int:
+        """Draw what is needed, fees included, with as many rungs as can be; returns what is missing, in sat."""
+        for rungs in range(len(LADDER), 1, -1):
+            if not self._balance_at(rungs) and self._may_climb():
+                return 0
+        return self._balance_at(1)
 
-    def _may_rise(self, from_sat: int, to_sat: int) -> bool:
-        """Whether the fund can bear a dearer rung, and an escrow's change take back what a cheaper one leaves."""
-        if from_sat == to_sat:
-            return True
-        first = self.draws[0] if self.draws else None
-        absorbs = first is not None and first.source.term.account == "escrow" and first.pool_sat and first.change_sat
-        return bool(absorbs) and to_sat * MSAT_PER_SAT <= self.books.fund_msat
+    def _balance_at(self, rungs: int) -> int:
+        """The fund bears more until that is enough for what has to be drawn for it."""
+        self.fund_sat = 0
+        paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat
+        while True:
+            self.drawing = self.sources.draw(paid_sat + self.fund_sat, self._due(), self.emptied)
+            if self.drawing.short_sat:
+                return self.drawing.short_sat
+            vsize, borne_sat = self._vsize(), [self._borne_sat(rung) for rung in range(rungs)]
+            rates = [self.rate_msat * multiple for multiple in LADDER[:rungs]]
+            whole_sat = [max(fee_sat(vsize, rate), borne) for rate, borne in zip(rates, borne_sat, strict=True)]
+            bears_sat = max(whole - borne for whole, borne in zip(whole_sat, borne_sat, strict=True))
+            if bears_sat <= self.fund_sat:
+                self.fees_sat = (*whole_sat[:-1], self.fund_sat + borne_sat[-1])
+                return 0
+            self.fund_sat = bears_sat
+
+    def _may_climb(self) -> bool:
+        """Whether every rung costs more than the one before, and those who bear it can.
+
+        What a cheaper rung leaves of the fund's part must have a change to go to.
+        """
+        rungs = range(len(self.fees_sat))
+        if any(self.fees_sat[rung] <= self.fees_sat[rung - 1] for rung in rungs[1:]):
+            return False
+        for payee in self.leaving:
+            borne_sat = fee_sat(self._borne_vb(payee), self.rate_msat * LADDER[rungs[-1]])
+            if payee.amount_sat - borne_sat < dust_sat(payee.script):
+                return False
+        bears_sat = {self.fees_sat[rung] - self._borne_sat(rung) for rung in rungs}
+        absorbs = bool(self.drawing.draws) and self.drawing.draws[0].absorbs
+        return bears_sat == {self.fund_sat} or (absorbs and self.fund_sat * MSAT_PER_SAT <= self.books.fund_msat)
 
     def _too_dear(self) -> str:
         """Why it must not be paid now, if so."""
-        borne_sat = sum(fee_sat(self._borne_vb(payee), self.rate_msat) for payee in self.leaving)
-        bears_sat, fund_sat = self.fees_sat[0] - borne_sat, self.books.fund_msat // MSAT_PER_SAT
-        paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat + sum(self.slashed.values())
+        bears_sat, fund_sat = self.fees_sat[0] - self._borne_sat(0), self.books.fund_msat // MSAT_PER_SAT
+        paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat + sum(self.emptied.values())
         if bears_sat > fund_sat:
             return f"the fee is {bears_sat} sat, and the fund for miners holds {fund_sat} sat"
-        if not self.urgent and bears_sat * PPM > paid_sat * FEE_PPM:
+        if not self._urgent and bears_sat * PPM > paid_sat * FEE_PPM:
             return f"the fee of {bears_sat} sat is more than 2 % of the {paid_sat} sat that it would pay"
         return ""
 
     def _vsize(self) -> int:
-        inputs = [len(coin.term.witness_script) for draw in self.draws for coin in draw.source.coins]
+        inputs = [len(coin.term.witness_script) for drawn in self.drawing.draws for coin in drawn.coins]
         outputs = [payee.script for payee in (*self.rewards, *self.leaving)]
         if self.market_sat:
             outputs.append(bytes.fromhex(self._chain.market_script))
         outputs.append(op_return(bytes(32)))
-        changes = sum(draw.change_sat > 0 for draw in self.draws)
-        outputs += [self.reserve] * (changes + bool(self.reserve_sat))
+        changes = sum(drawn.change_sat > 0 for drawn in self.drawing.draws)
+        outputs += [p2wsh(b"")] * (changes + bool(self.drawing.reserve_sat))
         return payout_vsize(inputs, outputs)
+
+    def _borne_sat(self, rung: int) -> int:
+        """What those who take their own money out bear of a rung."""
+        return sum(fee_sat(self._borne_vb(payee), self.rate_msat * LADDER[rung]) for payee in self.leaving)
 
     def _borne_vb(self, payee: Payee) -> int:
         """What its owner bears: what it adds, and its part of the frame where the pool pays nothing."""
-        shared = self.rewards or self.market_sat or self.slashed
+        shared = self.rewards or self.market_sat or self.emptied
         frame_vb = 0 if shared else -(-FRAME_VB // len(self.leaving))
-        drawn = any(draw.source.key == payee.key and draw.pool_sat for draw in self.draws)
-        return frame_vb + (9 + len(payee.script) if drawn else self._added_vb(payee))
+        drawn = next(one for one in self.drawing.draws if one.source.key == payee.key)
+        return frame_vb + payee.output_vb + (0 if drawn.pool_sat else drawn.added_vb)
 
     # ------------------------------------------------------------------------------------------------- as events say it
     def allotments(self, epoch: int) -> list[PayoutAllotted]:
         """What each payee gets, in the order of the outputs."""
-        found = [
+        rewards = [
             PayoutAllotted(
                 epoch,
-                payee.due,
+                "reward",
                 payee.owner,
                 payee.amount_sat,
-                self._borne_vb(payee) if payee.key else 0,
+                0,
                 payee.script.hex(),
-                () if payee.key else tuple(_shares(self.books, payee.owner, payee.amount_sat * MSAT_PER_SAT)),
+                tuple(_shares(self.books, payee.owner, payee.amount_sat * MSAT_PER_SAT)),
             )
-            for payee in (*self.rewards, *self.leaving)
+            for payee in self.rewards
         ]
-        return payout.in_order(found)
+        owners = [
+            PayoutAllotted(epoch, payee.due, payee.owner, payee.amount_sat, self._borne_vb(payee), payee.script.hex())
+            for payee in self.leaving
+        ]
+        return payout.in_order([*rewards, *owners])
 
     def drawn(self) -> tuple[Drawn, ...]:
         """What is taken of each account."""
-        found = []
-        for draw in self.draws:
-            source = draw.source
-            spent = tuple(Coin(coin.outpoint, coin.value_sat) for coin in source.coins)
-            owner, script = source.term.owner, source.term.script.hex()
-            found.append(
-                Drawn(source.term.account, owner, spent, source.due_sat, draw.pool_sat, draw.change_sat, script)
-            )
-        return tuple(found)
+        return tuple(_said(draw) for draw in self.drawing.draws)
 
 
-def _largest_coins(books: Books) -> dict[str, tuple[Held, ...]]:
-    """What may be spent of each account: its largest outputs that nothing is about to spend."""
-    found: defaultdict[str, list[Held]] = defaultdict(list)
-    for coin in books.coins.values():
-        if not coin.epoch:
-            found[coin.key].append(coin)
-    return {
-        key: tuple(sorted(coins, key=lambda coin: (-coin.value_sat, coin.outpoint))[:COINS_MAX])
-        for key, coins in found.items()
-    }
+def _said(draw: Draw) -> Drawn:
+    source = draw.source
+    spent = tuple(Coin(coin.outpoint, coin.value_sat) for coin in draw.coins)
+    owner, script = source.term.owner, source.term.script.hex()
+    return Drawn(source.term.account, owner, spent, source.due_sat, draw.pool_sat, draw.change_sat, script)
 
 
 def _shares(books: Books, worker: str, amount_msat: int) -> Iterable[Paid]:

@@ -91,8 +91,9 @@ class Reason(Struct, frozen=True):
 
 class Quote(Struct, frozen=True):
     """Attributes:
-    price_msat, fee_msat: For one run of one task. All prices are 0 when nobody can run the job.
-    compute_msat: One run of each task. checking_msat: The other runs, which confirm it. total_msat: With the fees.
+    price_msat, fee_msat, chain_msat: For one run of one task. All prices are 0 when nobody can run the job.
+    compute_msat: One run of each task. checking_msat: The other runs, which confirm it.
+    fees_msat: What the market takes. miners_msat: What is kept for those who mine the payouts. total_msat: All of it.
     task_s, slowest_s: Seconds that one run takes the fastest and the slowest eligible worker; 0 if none was ever
         measured.
     eta_s: Seconds until all runs are done, were all eligible workers free; without compiling.
@@ -106,9 +107,11 @@ class Quote(Struct, frozen=True):
     replicas: int
     price_msat: int
     fee_msat: int
+    chain_msat: int
     compute_msat: int
     checking_msat: int
     fees_msat: int
+    miners_msat: int
     total_msat: int
     task_s: float
     slowest_s: float
@@ -130,11 +133,11 @@ class Quote(Struct, frozen=True):
         return self.reuse_msat if self.original else self.total_msat
 
 
-def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) -> Quote:
+def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int, chain_ppm: int = 0) -> Quote:
     """Price a job on the asks that stand; it reserves nothing.
 
     Args:
-        fee_ppm: The market's share of a price, in parts per million.
+        fee_ppm, chain_ppm: Shares of a price for the market and for miners, in parts per million.
     """
     hindered = [(_hindrance(one, meter, needs), one) for one in offers]
     able = sorted((orders.price_msat(one, meter), one.worker, one) for hindrance, one in hindered if hindrance is None)
@@ -143,7 +146,7 @@ def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) 
     if possible:
         price_msat = needs.price_msat or _price_msat([asked_msat for asked_msat, _, _ in able], needs.replicas)
     takers = [one for asked_msat, _, one in able if asked_msat <= price_msat]
-    fee = fee_msat(price_msat, fee_ppm)
+    fee, chain = fee_msat(price_msat, fee_ppm), fee_msat(price_msat, chain_ppm)
     runs = needs.tasks * needs.replicas
     seconds = [task_s(one, meter) for one in takers if one.flops_per_s and one.bytes_per_s]
     return Quote(
@@ -152,10 +155,12 @@ def quote(meter: Meter, offers: Sequence[Offer], needs: Needs, *, fee_ppm: int) 
         replicas=needs.replicas,
         price_msat=price_msat,
         fee_msat=fee,
+        chain_msat=chain,
         compute_msat=price_msat * needs.tasks,
         checking_msat=price_msat * (runs - needs.tasks),
         fees_msat=fee * runs,
-        total_msat=(price_msat + fee) * runs,
+        miners_msat=chain * runs,
+        total_msat=(price_msat + fee + chain) * runs,
         task_s=min(seconds, default=0.0),
         slowest_s=max(seconds, default=0.0),
         eta_s=max(runs / sum(1 / (each + OVERHEAD_S) for each in seconds), *seconds) if seconds else 0.0,

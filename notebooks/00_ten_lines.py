@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import pasar
 
 m = pasar.connect()
-m.fund(pasar.sats(100))
+m.fund(pasar.sats(10_000))
 
 
 @m.job(budget=pasar.sats(10), replicas=2)

@@ -14,15 +14,18 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
+from domain.bitcoin import script_of
 from domain.blobs import BLOB_BYTES_MAX, address_of
-from domain.commands import Command
+from domain.commands import Command, SetFee
 from domain.errors import AlreadyCredited, AlreadyRegistered, Refused
 from domain.worker import MeasureCapability, PlaceAsk, RegisterWorker
 from services.bus import wire
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf, ensure_bucket
+from services.bus.chain import ask_tip
 from services.bus.client import Commander, RefusedByMarket
 from services.bus.connect import connect
 from services.bus.consume import Consumer
+from services.bus.faucet import draw
 from services.bus.link import Link
 from services.bus.relay import Relay
 from services.bus.roots import ask_root
@@ -38,7 +41,7 @@ from services.market.service import Market
 from services.ports import Record, Stored, SystemClock
 from services.projections.runner import Projector
 from services.referee.agent import Referee
-from services.settlement.faucet import Faucet, draw
+from services.settlement.accounts import Accounts
 from services.stack.nats_server import role_key
 from services.stack.permissions import inbox
 from services.stack.ready import announce_ready
@@ -125,7 +128,7 @@ async def run_market(settings: Settings, name: str) -> None:
         market = Market(
             own,
             roles,
-            settings.fee_ppm,
+            SetFee(settings.fee_ppm, settings.chain_ppm),
             open_log,
             connecting,
             clock,
@@ -205,19 +208,6 @@ async def run_inspector(settings: Settings, name: str) -> None:
         await inspector.run()
 
 
-async def run_settlement(settings: Settings, name: str) -> None:
-    """Deposits in; for now those of the faucet."""
-    async with (
-        await connect(settings, "settlement", name=name) as client,
-        commander(settings, party(settings, "settlement"), role="settlement") as market,
-    ):
-        faucet = Faucet(client, market)
-        await faucet.serve()
-        await serve_status(client, "settlement", name, faucet.status)
-        announce_ready()
-        await asyncio.Event().wait()
-
-
 async def run_worker(
     settings: Settings, name: str, options: WorkerOptions, *, ready: Callable[[], None] = announce_ready
 ) -> None:
@@ -243,7 +233,7 @@ async def _run_worker(
     ):
         blobs = BucketBlobs(client, Shelf(home / "blobs"))
         await blobs.serve_wants()
-        await _enter_market(market, client, executor, options)
+        await _enter_market(settings, market, client, executor, options)
         substitutes = await asyncio.to_thread(_substitutes, options)
         agent = Agent(
             market,
@@ -278,15 +268,20 @@ def alone(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-async def _enter_market(market: Commander, client: Client, executor: Executor, options: WorkerOptions) -> None:
-    """Register if need be, measure, and place the ask."""
+async def _enter_market(
+    settings: Settings, market: Commander, client: Client, executor: Executor, options: WorkerOptions
+) -> None:
+    """Register if need be, open the account for stake and pay, measure, and place the ask."""
     register = RegisterWorker(options.platform, device.cores(), device.memory_mb(), device.jax_version())
     try:
         await market.send([register], timeout_s=60)
     except RefusedByMarket as refused:
         if refused.name != AlreadyRegistered.__name__:
             raise
-    if options.stake_msat:
+    tip = await ask_tip(client, timeout_s=60)
+    payout = script_of(options.payout_address, tip.network) if options.payout_address else None
+    await market.send([await Accounts(settings, market.party.name).stake(tip, payout)], timeout_s=60)
+    if options.stake_msat and tip.embedded:
         try:
             await draw(client, "stake", market.party.key, options.stake_msat, request="first stake", timeout_s=60)
         except RefusedByMarket as refused:

@@ -5,6 +5,8 @@ PASAR_DATABASE_URL  an external PostgreSQL instead of the embedded one
 PASAR_NATS_URL      an external nats-server instead of the embedded one
 PASAR_MARKET_KEY    public key of the external market, which no client or worker can make up
 PASAR_FEE_PPM       the market's share of each price, in parts per million (default: 10000, which is 1 %)
+PASAR_CHAIN_PPM     what is kept of each price for those who mine the payouts, likewise (default: 20000, which is 2 %)
+PASAR_PAYOUT_EVERY_S    seconds that a payout may be due (default: 6 hours; on the embedded chain it is paid at once)
 PASAR_PASSPHRASE    opens the wallets of this machine; may be left out on test networks, where one is made up and kept
 PASAR_BITCOIN_NETWORK   regtest (default), signet, testnet4 or main
 PASAR_BITCOIN_MAINNET   must be yes for main, where money is real
@@ -15,6 +17,7 @@ PASAR_BITCOIN_CONFIRMATIONS  blocks that make a deposit or a payout final (defau
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Final, get_args
 
@@ -25,8 +28,12 @@ from domain.errors import Refused
 
 #: The market's share of each price: one percent.
 FEE_PPM = 10_000
+#: What is kept of each price for miners: a payout never costs more than this share of what it pays.
+CHAIN_PPM = 20_000
 #: More would freeze every deposit for a day.
 CONFIRMATIONS_MAX = 144
+#: A payout a week, at least: a term has to outlast several.
+EVERY_MAX_S = 7 * 86_400
 #: The most that a market may take.
 FEE_PPM_MAX = 500_000
 
@@ -67,6 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_url: str | None = None
     market_key: str | None = None
     fee_ppm: int = FEE_PPM
+    chain_ppm: int = CHAIN_PPM
+    payout_every: timedelta | None = None
     network: Network = "regtest"
     passphrase: Secret | None = None
     bitcoin_rpc_url: Secret | None = None
@@ -91,7 +100,9 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         database_url=environ.get("PASAR_DATABASE_URL") or None,
         nats_url=environ.get("PASAR_NATS_URL") or None,
         market_key=environ.get("PASAR_MARKET_KEY") or None,
-        fee_ppm=_fee_ppm(environ.get("PASAR_FEE_PPM", "")),
+        fee_ppm=_ppm("PASAR_FEE_PPM", environ, FEE_PPM),
+        chain_ppm=_ppm("PASAR_CHAIN_PPM", environ, CHAIN_PPM),
+        payout_every=_seconds("PASAR_PAYOUT_EVERY_S", environ),
         network=_network(environ),
         passphrase=Secret(passphrase) if (passphrase := environ.get("PASAR_PASSPHRASE")) else None,
         bitcoin_rpc_url=Secret(node) if (node := environ.get("PASAR_BITCOIN_RPC_URL", "")) else None,
@@ -100,12 +111,22 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
-def _fee_ppm(text: str) -> int:
+def _ppm(name: str, environ: Mapping[str, str], default: int) -> int:
+    text = environ.get(name, "")
     if not text:
-        return FEE_PPM
+        return default
     if not text.isdecimal() or int(text) > FEE_PPM_MAX:
-        raise BadSetting(name="PASAR_FEE_PPM", value=text, allowed=f"a whole number from 0 to {FEE_PPM_MAX}")
+        raise BadSetting(name=name, value=text, allowed=f"a whole number from 0 to {FEE_PPM_MAX}")
     return int(text)
+
+
+def _seconds(name: str, environ: Mapping[str, str]) -> timedelta | None:
+    text = environ.get(name, "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= EVERY_MAX_S:
+        raise BadSetting(name=name, value=text, allowed=f"a whole number from 1 to {EVERY_MAX_S}")
+    return timedelta(seconds=int(text))
 
 
 def _confirmations(text: str) -> int | None:

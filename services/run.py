@@ -17,13 +17,27 @@ from services.worker.options import WorkerOptions
 
 log = structlog.get_logger()
 
+
+async def _settlement(settings: Settings, name: str) -> None:
+    from services.settlement import start  # what it loads is for these two processes only
+
+    await start.run_settlement(settings, name)
+
+
+async def _arbiter(settings: Settings, name: str) -> None:
+    from services.settlement import start
+
+    await start.run_arbiter(settings, name)
+
+
 ROLES: dict[str, Callable[[Settings, str], Awaitable[None]]] = {
     "market": bootstrap.run_market,
     "relay": bootstrap.run_relay,
     "projector": bootstrap.run_projector,
     "referee": bootstrap.run_referee,
     "inspector": bootstrap.run_inspector,
-    "settlement": bootstrap.run_settlement,
+    "settlement": _settlement,
+    "arbiter": _arbiter,
 }
 
 

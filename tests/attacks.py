@@ -1,8 +1,8 @@
 """What a program would try that had taken over the sandbox's process, by code of its own inside that process.
 
-``python -m tests.attacks <pid of the worker>`` serves as ``services.worker.sandbox`` does, but runs an attack for a
+``python -I tests/attacks.py <pid of the worker>`` serves as ``services.worker.sandbox`` does, but runs an attack for a
 task whose input names one, and stumbles over programs that name a fault.
-``python -m tests.attacks control KEY`` tries the attacks without any limit.
+``python -I tests/attacks.py control KEY`` tries the attacks without any limit.
 """
 
 import ctypes

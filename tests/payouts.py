@@ -21,7 +21,7 @@ from domain.meter import Meter
 from services.ledger import codec
 from services.ports import Stored
 from tests.history import tree_of
-from tests.onchain import block_of, digest, p2wpkh, point
+from tests.minting import block_of, digest, p2wpkh, point
 from tests.simulate import BLOB, CLOCK, INSPECTOR, OPERATOR, REFEREE, SETTLEMENT, key
 
 ARBITER = key("arbiter")

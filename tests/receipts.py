@@ -2,14 +2,19 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
 
 from domain.events import JobCompleted
 from services.ledger import codec, merkle
 from services.ledger.root import SignedRoot, sign_root
 from services.ports import Stored
 from services.projections.event_index import keys
-from services.receipt.form import Receipt
+from services.receipt import form
+from services.receipt.form import Receipt, ReceiptBroken
 from services.receipt.make import make
+from services.receipt.verify import verify
 from tests.simulate import START, Simulation
 from tests.unit.test_commands import ANNA
 
@@ -69,3 +74,11 @@ def completed_jobs(records: Sequence[Stored]) -> list[str]:
 async def receipt_of(records: Sequence[Stored], job: str) -> Receipt:
     source = MemorySource(records)
     return await make(source, MARKET.key, job, source.signed_root)
+
+
+def broken(file: bytes | Receipt, **options: Any) -> str:
+    """The check that a receipt does not pass."""
+    with pytest.raises(ReceiptBroken) as refused:
+        verify(file if isinstance(file, bytes) else form.encode(file), **options)
+    assert refused.value.check in str(refused.value)
+    return refused.value.check

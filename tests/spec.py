@@ -14,7 +14,7 @@ from domain.errors import Refused
 from domain.events import AnyEvent, JobPosted
 from domain.ids import escrow_id
 from domain.job import PostJob
-from domain.market import World
+from domain.market import Fact, World
 from domain.meter import Meter
 from domain.settlement import ConfirmDeposit
 from domain.task import CommitResult, SubmitResult
@@ -60,7 +60,10 @@ class Market:
     # ------------------------------------------------------------------------------------------------------- history
     def send(self, actor: str, command: Command) -> list[AnyEvent]:
         self._jobs += 1
-        facts = self.world.execute(command, Actor(actor, f"{self._jobs:032x}"), self.now)
+        return self.seen(self.world.execute(command, Actor(actor, f"{self._jobs:032x}"), self.now))
+
+    def seen(self, facts: Sequence[Fact]) -> list[AnyEvent]:
+        """What a decision made of the world; a market that keeps more of it looks here."""
         return [fact.event for fact in facts]
 
     def with_client(self, funds_msat: int = 1_000_000, client: str = CLIENT) -> Self:
@@ -82,7 +85,7 @@ class Market:
         return self
 
     def assigned(self, worker: str, task: int = 0, *, seconds: int = 60) -> Self:
-        self.world.assign(self.job, task, worker, self.now + timedelta(seconds=seconds))
+        self.seen([self.world.assign(self.job, task, worker, self.now + timedelta(seconds=seconds))])
         return self
 
     def committed(self, worker: str, answer: bytes = b"right", task: int = 0) -> Self:

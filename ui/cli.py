@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from domain.errors import Refused
-from ui.commands import audit, demo, escrow, events, job, log, payout, projection, receipt, schema, stack, worker
+from ui.commands import audit, chain, demo, escrow, events, job, log, payout, projection, receipt, schema, stack, worker
 from ui.format import in_sat
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (demo, stack, job, receipt, worker, escrow, payout, events, log, audit, projection, schema):
+for commands in (demo, stack, job, receipt, worker, escrow, payout, chain, events, log, audit, projection, schema):
     commands.add_to(app)
 
 

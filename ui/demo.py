@@ -8,19 +8,27 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from domain.blobs import BlobRef
+from domain.books import Books
 from domain.events import (
+    AnyEvent,
+    EscrowFunded,
     EscrowReleased,
     JobCompleted,
+    PayoutConfirmed,
     ResultRejected,
     ResultSubmitted,
     ResultVerified,
     StakeSlashed,
     TaskAssigned,
 )
+from domain.money import MSAT_PER_SAT
+from domain.planning import minimum_sat
 from services import audit
 from services.client.session import Session, follow, read, session
 from services.config import Settings
 from services.keys import party
+from services.settlement.follower import fold
+from services.settlement.policy import FLOOR_MSAT as RATE_MSAT
 from services.stack import daemon, state
 from services.stack.roles import market_services, worker
 from services.stack.supervisor import Stack
@@ -29,9 +37,11 @@ from ui import sweep
 
 #: How the demo's three workers are called; the last one cuts corners.
 WORKERS = ("anna", "ben", "hasty")
-FUNDS_MSAT = 1_000_000
-WORKER_STAKE_MSAT = 96_000
+FUNDS_MSAT = 100_000_000
+WORKER_STAKE_MSAT = 48_000_000
 LEASE = 4
+#: How long the job and its payment may take.
+TRADE_S = 300
 
 
 class Progress(Struct):
@@ -55,7 +65,14 @@ class Worker(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """The demo's result; the JSON that it prints."""
+    """The demo's result; the JSON that it prints.
+
+    Attributes:
+        escrow_txid: The transaction that funded the escrow.
+        payouts: Those that paid the workers, on the chain; payout_txid: the last of them.
+        anchor_height: Of the block that binds the log.
+        fees_sat: What all of them paid the miners.
+    """
 
     job: str
     tasks: int
@@ -66,6 +83,11 @@ class Report(Struct, frozen=True):
     validation_accuracy: float
     paid_msat: int
     slashed_msat: int
+    escrow_txid: str
+    payout_txid: str
+    payouts: list[str]
+    anchor_height: int
+    fees_sat: int
     workers: list[Worker]
     events: int
     audit: dict[str, object]
@@ -75,7 +97,7 @@ class Report(Struct, frozen=True):
 
     @property
     def good(self) -> bool:
-        return self.verified == self.tasks and bool(self.audit["ok"])
+        return self.verified == self.tasks and bool(self.audit["ok"]) and bool(self.payout_txid)
 
 
 class Tally:
@@ -88,10 +110,11 @@ class Tally:
         self.rejected: Counter[str] = Counter()
         self.earned_msat: Counter[str] = Counter()
         self.slashed_msat: Counter[str] = Counter()
+        self.over = False
         self._submitted: dict[tuple[int, str], BlobRef] = {}
 
-    def see(self, event: object) -> bool:
-        """Count one event; whether it was the job's last."""
+    def see(self, event: object) -> None:
+        """Count one event of the job."""
         match event:
             case TaskAssigned():
                 self.progress.assigned += 1
@@ -109,8 +132,32 @@ class Tally:
             case StakeSlashed():
                 self.slashed_msat[event.worker] += event.amount_msat
             case JobCompleted():
-                return True
-        return False
+                self.over = True
+
+
+class Money:
+    """What the events say of the chain: the books that everybody can keep."""
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self.escrow_txid = ""
+        self.confirmed: dict[int, PayoutConfirmed] = {}
+
+    def see(self, event: AnyEvent) -> None:
+        """Follow one event."""
+        fold(self.books, event)
+        match event:
+            case EscrowFunded():
+                self.escrow_txid = event.reference
+            case PayoutConfirmed():
+                self.confirmed[event.epoch] = event
+
+    @property
+    def settled(self) -> bool:
+        """Whether every worker was paid what is worth an output."""
+        least_msat = minimum_sat(RATE_MSAT) * MSAT_PER_SAT
+        due = (self.books.due_msat(worker) for worker in self.books.earned_msat)
+        return not self.books.open_payouts and all(msat < least_msat for msat in due)
 
 
 async def run(settings: Settings, say: Callable[[str], None], show: Callable[[Progress], None]) -> Report:
@@ -148,12 +195,13 @@ async def trade(
         await client.fund(FUNDS_MSAT)
         job = await client.post(sweep.work(program))
         say(f"posted job {job}: {len(sweep.POINTS)} points, each run by two workers")
-        tally = Tally(len(sweep.POINTS))
-        await _follow(settings, job, tally, show)
+        tally, money = Tally(len(sweep.POINTS)), Money()
+        async with asyncio.timeout(TRADE_S):
+            await _follow(settings, job, tally, money, say, show)
         outcomes = await _outcomes(client, tally)
     say("auditing the log")
     verdict = await audit.of_market(settings)
-    found = sweep.best(outcomes)
+    found, payouts = sweep.best(outcomes), list(money.confirmed.values())
     return Report(
         job=job,
         tasks=tally.progress.tasks,
@@ -164,6 +212,11 @@ async def trade(
         validation_accuracy=round(found.validation_accuracy, 4),
         paid_msat=tally.earned_msat.total(),
         slashed_msat=tally.slashed_msat.total(),
+        escrow_txid=money.escrow_txid,
+        payout_txid=payouts[-1].txid if payouts else "",
+        payouts=[one.txid for one in payouts],
+        anchor_height=payouts[-1].height if payouts else 0,
+        fees_sat=sum(one.fee_sat for one in payouts),
         workers=[_worker(settings, name, tally) for name in WORKERS],
         events=verdict.checked,
         audit={"ok": verdict.ok, "checked": verdict.checked},
@@ -173,15 +226,25 @@ async def trade(
     )
 
 
-async def _follow(settings: Settings, job: str, tally: Tally, show: Callable[[Progress], None]) -> None:
-    """Count the job's events until it is over: those of the job, its tasks and the accounts that it moves."""
+async def _follow(
+    settings: Settings,
+    job: str,
+    tally: Tally,
+    money: Money,
+    say: Callable[[str], None],
+    show: Callable[[Progress], None],
+) -> None:
+    """Count the job's events and follow its money, until it is over and its workers are paid on the chain."""
     async for stored in follow(settings):
         event = read(stored)
+        money.see(event)
         if getattr(event, "job", None) == job:
-            over = tally.see(event)
+            tally.see(event)
             show(tally.progress)
-            if over:
-                return
+            if tally.over:
+                say("the job is over; its workers are paid on the chain")
+        if tally.over and money.settled:
+            return
 
 
 async def _outcomes(client: Session, tally: Tally) -> list[sweep.Outcome]:

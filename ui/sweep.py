@@ -11,8 +11,8 @@ from services.client.session import Work
 LEARNING_RATES: Final = (0.003, 0.03, 0.1, 0.3)
 WEIGHT_DECAYS: Final = (0.0, 1e-4, 1e-2)
 SEEDS: Final = (0, 1)
-PRICE_MSAT: Final = 2_000
-STAKE_MSAT: Final = 8_000
+PRICE_MSAT: Final = 1_000_000
+STAKE_MSAT: Final = 4_000_000
 #: The hasty worker trains for this share of the steps.
 HASTE: Final = 4
 

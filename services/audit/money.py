@@ -53,7 +53,7 @@ class Money(Invariant):
         self.runs: Counter[str] = Counter()
         self.originals: dict[str, JobPosted] = {}
         self.due: dict[str, int] = {}
-        self.fee_ppm = 0
+        self.fee_ppm = self.chain_ppm = 0
         self.stakes: Counter[str] = Counter()
         self.deposited = self.withdrawn = self.slashed = 0
 
@@ -77,10 +77,12 @@ class Money(Invariant):
     def post(self, event: JobPosted, stored: Stored) -> None:
         self.terms[event.job] = event
         fee_msat = event.price_msat * self.fee_ppm // PPM
+        chain_msat = event.price_msat * self.chain_ppm // PPM
         need(event.fee_msat == fee_msat, f"the market's fee is {fee_msat} msat a run, the job says {event.fee_msat}")
+        need(event.chain_msat == chain_msat, f"{chain_msat} msat a run are for miners, the job says {event.chain_msat}")
 
     def set_fee(self, event: FeeSet, stored: Stored) -> None:
-        self.fee_ppm = event.fee_ppm
+        self.fee_ppm, self.chain_ppm = event.fee_ppm, event.chain_ppm
 
     def reuse(self, event: JobReused, stored: Stored) -> None:
         original = self.terms.get(event.original)
@@ -94,7 +96,7 @@ class Money(Invariant):
             self.due[event.job] = earned
 
     def _fees(self, job: str) -> int:
-        return self.runs[job] * self.terms[job].fee_msat
+        return self.runs[job] * (self.terms[job].fee_msat + self.terms[job].chain_msat)
 
     def charge(self, event: FeeCharged, stored: Stored) -> None:
         account = self._account(event)
@@ -191,4 +193,4 @@ class Money(Invariant):
 
 
 def _cost_msat(terms: JobPosted) -> int:
-    return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat)
+    return terms.tasks * terms.replicas * (terms.price_msat + terms.fee_msat + terms.chain_msat)

@@ -7,7 +7,7 @@ one read of the socket brings is handed over as one list.
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -41,9 +41,9 @@ class Consumer:
         position: Callable[[], int],
         offer: Callable[[list[Stored]], Awaitable[None]],
         *,
-        subject: str = "pasar.events.>",
+        subjects: Sequence[str] = ("pasar.events.>",),
     ) -> None:
-        self._connect, self._position, self._offer, self._subject = connect, position, offer, subject
+        self._connect, self._position, self._offer, self._subjects = connect, position, offer, tuple(subjects)
         self._arrived: asyncio.Queue[list[Message]] = asyncio.Queue()
         self.connected = False
 
@@ -69,13 +69,13 @@ class Consumer:
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": start,
             "ack_policy": "none",
-            "filter_subject": self._subject,
+            "filter_subjects": self._subjects,
             "max_waiting": 16,
             "inactive_threshold": 30 * _NANOSECONDS,
             "mem_storage": True,
         }
         request = {"stream_name": STREAM, "config": config}
-        await call(wire, f"CONSUMER.CREATE.{STREAM}.{name}.{self._subject}", request)
+        await call(wire, f"CONSUMER.CREATE.{STREAM}.{name}", request)
         pull = json.dumps({"batch": PULL_MAX, "expires": 20 * _NANOSECONDS}).encode()
         next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name}"
         self._arrived = asyncio.Queue(maxsize=0)  # bounded by the pulls: at most PULLS_OPEN x PULL_MAX messages

@@ -68,7 +68,10 @@ def bill(quote: quotes.Quote) -> list[Line]:
     items = [("compute", f"{sat(quote.compute_msat)} ({sat(quote.price_msat)} a run)")]
     if quote.checking_msat:
         items.append(("checking", f"{sat(quote.checking_msat)} (the same again by others)"))
-    return [*items, ("fee", sat(quote.fees_msat)), ("total", sat(quote.total_msat))]
+    items.append(("fee", sat(quote.fees_msat)))
+    if quote.miners_msat:
+        items.append(("chain", f"{sat(quote.miners_msat)} (kept for the miners of the payouts)"))
+    return [*items, ("total", sat(quote.total_msat))]
 
 
 def of_job(job: Job) -> list[Line]:
@@ -84,7 +87,7 @@ def of_job(job: Job) -> list[Line]:
         ]
     parts = (
         ("to workers", job.paid_msat),
-        ("fee", job.charged_msat),
+        ("fees", job.charged_msat),
         ("free again", job.freed_msat),
         ("still reserved", left_msat),
     )

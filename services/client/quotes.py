@@ -43,7 +43,8 @@ async def quote_now(reader: Reader, meter: Meter, needs: Needs, wanted: Wanted |
         wanted: To be answered by earlier results, if there are any.
     """
     offers = [offer_of(one) for one in await reader.workers()]
-    found = quote(meter, offers, needs, fee_ppm=await reader.fee_ppm())
+    fees = await reader.fees()
+    found = quote(meter, offers, needs, fee_ppm=fees.fee_ppm, chain_ppm=fees.chain_ppm)
     if wanted is None:
         return found
     earlier = await reader.verified(*wanted, needs.replicas)

@@ -1,5 +1,6 @@
 """A job's receipt as a notebook keeps it: a file that anybody checks alone."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from services.client.cards import Card, Shown
@@ -20,15 +21,16 @@ class JobReceipt(Shown):
         self.job, self.market, self.claims = receipt.job, receipt.market, receipt.claims
         self.file = form.encode(receipt)
 
-    def verify(self, *, market: str | None = None) -> Verified:
+    def verify(self, *, market: str | None = None, blocks: Collection[str] | None = None) -> Verified:
         """Check every byte of it here, with no network and no market.
 
         Args:
             market: The key that must have signed; absent: that of the market which gave it.
+            blocks: Ids of blocks that your own node has in the best chain; each payout must be in one of them.
         Raises:
             ReceiptBroken: The named check fails.
         """
-        return verify(self.file, market=market or self._known)
+        return verify(self.file, market=market or self._known, blocks=blocks)
 
     def save(self, path: str | Path | None = None) -> Path:
         """Write the file; ``<job>.receipt.json`` if no path is given."""
@@ -44,8 +46,14 @@ class JobReceipt(Shown):
             "keep it with .save().",
             lines=[
                 ("to workers", sat(claims.paid_msat)),
+                ("paid on chain", sat(claims.settled_msat)),
                 ("fee", sat(claims.charged_msat)),
                 ("size", f"{len(self.file):,} bytes"),
             ],
-            more=[("market", self.market), ("client", short(claims.client)), ("program", claims.program.address)],
+            more=[
+                *((f"payout {one.epoch}", f"{sat(one.paid_msat)} in {one.txid}") for one in claims.payouts),
+                ("market", self.market),
+                ("client", short(claims.client)),
+                ("program", claims.program.address),
+            ],
         )

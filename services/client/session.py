@@ -5,31 +5,48 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
 
 from msgspec import Struct
 from nats.aio.client import Client
 
+from domain.bitcoin import script_of
 from domain.blobs import BlobRef, ref_to
 from domain.commands import Command
+from domain.errors import Refused
 from domain.escrow import RefundEscrow
-from domain.events import AnyEvent, Platform
+from domain.events import AnyEvent, EscrowFunded, Platform
 from domain.ids import escrow_id, job_id
 from domain.job import CancelJob, PostJob
 from services import bootstrap
 from services.bus.blobs import BucketBlobs, PlainOpener, Shelf
+from services.bus.chain import Tip, ask_coins, ask_tip, send_raw
 from services.bus.client import Commander
 from services.bus.commands import Reply, new_nonce
 from services.bus.connect import connect
 from services.bus.consume import Consumer
+from services.bus.faucet import draw
 from services.bus.inspection import Finding, inspect
 from services.config import Settings
 from services.keys import party
 from services.ledger.codec import decode
 from services.ports import Clock, Stored, SystemClock
-from services.settlement.faucet import draw
+from services.settlement.accounts import Accounts, keep, receipt_of, with_coins
+from services.settlement.refund import EscrowReceipt
 
 #: Events that a follower may be behind before its subscription waits.
 FOLLOW_MAX = 10_000
+
+
+class PayYourself(Refused):
+    template: ClassVar[str] = (
+        "pay what you want to spend to {address} on {network} from a wallet of yours; it counts once it is confirmed"
+    )
+
+
+class NoEscrow(Refused):
+    template: ClassVar[str] = "{name} has opened no escrow on this machine; run `pasar escrow open --as {name}`"
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -84,12 +101,66 @@ class Session:
         return escrow_id(self.key)
 
     async def fund(self, amount_msat: int, *, request: str | None = None) -> None:
-        """Put money into the escrow, from the faucet.
+        """Put money into the escrow, from the faucet of an embedded chain.
 
         Args:
             request: Names the draw, so that it can be repeated without being funded twice.
+        Raises:
+            PayYourself: The chain is one where money is worth something.
         """
+        tip = await self.open_escrow()
+        if not tip.embedded:
+            receipt = await self.escrow_receipt()
+            raise PayYourself(address=receipt.address, network=receipt.network)
         self._recorded(await draw(self._client, "escrow", self.key, amount_msat, request=request))
+        await self.escrow_receipt()
+
+    async def until_funded(self, amount_msat: int) -> None:
+        """Wait until a deposit of at least this much counts, for ever."""
+        heard = follow(self._settings, after=self.position, subject=f"pasar.events.escrow.{self.escrow}.EscrowFunded")
+        async for stored in heard:
+            event = read(stored)
+            if isinstance(event, EscrowFunded) and event.amount_msat >= amount_msat:
+                self.position = stored.position
+                return
+
+    async def open_escrow(self) -> Tip:
+        """Have a script to pay to, with a term that lasts; the chain as it was then."""
+        tip = await ask_tip(self._client)
+        await self._send(await Accounts(self._settings, self.name).escrow(tip))
+        return tip
+
+    async def escrow_receipt(self) -> EscrowReceipt:
+        """What a refund without the market takes, with what each term's script holds now; kept in ``receipts``.
+
+        Returns:
+            That of the newest term.
+        Raises:
+            NoEscrow: It was never opened from here.
+        """
+        tip, held = await ask_tip(self._client), await ask_coins(self._client, self.escrow)
+        terms = Accounts(self._settings, self.name).terms()
+        if not terms:
+            raise NoEscrow(name=self.name)
+        for term in terms:
+            bare = receipt_of(term, tip.network, self.escrow)
+            script = script_of(bare.address, bare.network).hex()
+            receipt = with_coins(bare, [(coin.outpoint, coin.value_sat) for coin in held if coin.script == script])
+            keep(self.receipts, receipt)
+        return receipt
+
+    @property
+    def receipts(self) -> Path:
+        """Where escrow receipts are kept, one file a term."""
+        return self._settings.home / "escrows"
+
+    async def send_raw(self, raw: bytes) -> str:
+        """Have a transaction mined; its id.
+
+        Raises:
+            ChainRefused: It is not valid now.
+        """
+        return await send_raw(self._client, raw)
 
     async def refund(self, amount_msat: int, *, nonce: str | None = None) -> None:
         """Take free money out of the escrow, back to the client.
@@ -213,7 +284,7 @@ async def follow(settings: Settings, *, after: int = 0, subject: str = "pasar.ev
                 last = event.position
 
     position: Callable[[], int] = lambda: last  # noqa: E731  read at each reconnection
-    consumer = Consumer(bootstrap.wires(settings, "reader", "follow"), position, offer, subject=subject)
+    consumer = Consumer(bootstrap.wires(settings, "reader", "follow"), position, offer, subjects=(subject,))
     async for event in _while_running(consumer.run(), arrived):
         yield event
 

@@ -134,8 +134,7 @@ class Matcher:
         assert found.ask is not None, "may_work has looked"
         most = lease_size(min(slots, found.ask.slots - holding.running), openings.count, len(self._parked) + 1)
         if terms.stake_msat:
-            free_msat = world.stake_of(worker).held_msat - holding.locked_msat
-            most = min(most, free_msat // terms.stake_msat)
+            most = min(most, world.free_stake_msat(worker) // terms.stake_msat)
         before = holding.running  # runs first: a worker takes the next lease while the last one is in work
         expires_at = now + GRACE + timedelta(seconds=terms.timeout_s * (before + most))
         tasks = world.tasks_of[terms.job]

@@ -40,7 +40,7 @@ class Market:
         self,
         operator: Party,
         roles: dict[str, str],
-        fee_ppm: int,
+        fee: SetFee,
         open_log: Callable[[Callable[[int, list[Record]], None]], Awaitable[Log]],
         connect: Callable[[], Awaitable[Wire]],
         clock: Clock,
@@ -50,13 +50,13 @@ class Market:
     ) -> None:
         """Args:
         roles: The party that holds each role, granted in the log when it is not there yet.
-        fee_ppm: The market's share of each price, recorded when it is another than the log's.
+        fee: The market's shares of each price, recorded when they are others than the log's.
         posted: Called with each open job, again after each rebuild.
         ready: Called when commands are answered.
         """
         self._posted = posted
         self._party, self._operator = operator, operator.key
-        self._roles, self._fee_ppm = roles, fee_ppm
+        self._roles, self._fee = roles, fee
         self._open_log, self._connect, self._clock, self._ready = open_log, connect, clock, ready
         self._gateway: Gateway | None = None
         self._wire: Wire | None = None
@@ -182,7 +182,7 @@ class Market:
     async def _take_office(self, world: World, events: Log) -> None:
         """Record who holds which role and what the market charges, once."""
         granted = [GrantRole(role, party) for role, party in self._roles.items()]  # type: ignore[arg-type]
-        commands: tuple[Command, ...] = (*granted, SetFee(self._fee_ppm))
+        commands: tuple[Command, ...] = (*granted, self._fee)
         for command in commands:
             nonce = new_nonce()
             try:

@@ -83,6 +83,7 @@ class Job(Struct, frozen=True, kw_only=True):
     replicas: int
     price_msat: int
     fee_msat: int
+    chain_msat: int
     stake_msat: int
     timeout_s: int
     memory_mb: int
@@ -109,7 +110,6 @@ class Job(Struct, frozen=True, kw_only=True):
     charged_msat: int
     freed_msat: int
     last_pos: int
-    chain_msat: int = 0
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -392,12 +392,12 @@ class Reader:
                     return [msgspec.convert(dict(row), Hit) for row in found], False
         return [msgspec.convert(dict(row), Hit) for row in found], True
 
-    async def fee_ppm(self) -> int:
-        """The market's share of a price, in parts per million, for a job that is posted now."""
+    async def fees(self) -> FeeSet:
+        """The shares of a price that a job which is posted now pays."""
         with _translated():
             found = await self.latest(FeeSet.__name__, 1)
         event = decode_stored(found[-1]) if found else None
-        return event.fee_ppm if isinstance(event, FeeSet) else 0
+        return event if isinstance(event, FeeSet) else FeeSet(0)
 
     async def positions(self, *, kept: bool = False) -> list[Position]:
         """Where each live read model is, and with ``kept`` those from before the last rebuild."""

@@ -1,5 +1,6 @@
 """A receipt's checks one by one, for who wants to see more than that it holds."""
 
+from collections.abc import Collection
 from typing import Final
 
 from msgspec import Struct
@@ -17,7 +18,10 @@ CHECKS: Final = {
     "inclusion": "every event is in the log under that root, byte by byte",
     "events": "every event can be read and stands where its fields say",
     "story": "what the audit asks of a whole log holds on these events",
-    "money": "what was reserved is what was paid, charged and freed",
+    "money": "what was reserved is what was earned, charged and freed",
+    "payment": "each payout's transaction pays each worker the share that it had earned, where that wants it",
+    "anchor": "the transaction's OP_RETURN commits to these shares, and to a log that the signed one begins with",
+    "block": "the transaction is in the block whose header is given, and that took work; the best chain a node knows",
     "claims": "what it says at the top is what its events say",
     "results": "the results that it keeps are those that the workers committed to",
 }
@@ -34,15 +38,22 @@ class Check(Struct, frozen=True):
     what: str = ""
 
 
-def check(file: bytes, *, market: str | None) -> tuple[Verified | None, list[Check]]:
+#: Those that are made where a payout paid for the job.
+_OF_PAYOUTS: Final = frozenset({"payment", "anchor", "block"})
+
+
+def check(
+    file: bytes, *, market: str | None, blocks: Collection[str] | None = None
+) -> tuple[Verified | None, list[Check]]:
     """What the receipt proves, if it holds, and every check by name.
 
     Args:
         market: The key that must have signed; absent: the receipt's own word is taken, and that check is not made.
+        blocks: See ``verify``.
     """
     verified, failed, what = None, "", ""
     try:
-        verified = verify(file, market=market)
+        verified = verify(file, market=market, blocks=blocks)
     except ReceiptBroken as broken:
         failed, what = broken.check, str(broken.facts["what"])
     names = list(CHECKS)
@@ -51,4 +62,7 @@ def check(file: bytes, *, market: str | None) -> tuple[Verified | None, list[Che
         Check(name, CHECKS[name], None if place > reached else place < reached, what if place == reached else "")
         for place, name in enumerate(names)
     ]
-    return verified, [one for one in found if market is not None or one.name != "key"]
+    left_out = {"key"} if market is None else set()
+    if verified is not None and not verified.claims.payouts:
+        left_out |= _OF_PAYOUTS
+    return verified, [one for one in found if one.name not in left_out]

@@ -1,7 +1,10 @@
 """A receipt: what a client keeps of a settled job and can check alone, as one canonical JSON file.
 
 It holds the job's events as exactly the bytes that the log has, a root of the log signed by the market, and the Merkle
-nodes that prove the events to be under it. There is one way only to write it, so that every byte counts.
+nodes that prove the events to be under it; and of each payout that paid for the job the transaction, and what leads
+from it to the workers' shares and to the job's history. There is one way only to write it, so that every byte counts.
+
+Version 1 knew no payouts. It is read as one that tells of none, and is not written any more.
 """
 
 from collections.abc import Sequence
@@ -9,36 +12,27 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, structs
 
+from domain.bitcoin import Network
 from domain.blobs import BlobRef
 from domain.errors import Refused
-from domain.events import (
-    AnyEvent,
-    EscrowFreed,
-    EscrowReleased,
-    EscrowReserved,
-    JobCompleted,
-    JobPosted,
-    JobReused,
-    Method,
-    ResultSubmitted,
-    ResultVerified,
-)
-from domain.ids import At
+from domain.events import Method
+from domain.ids import At, Epoch
 from services.ledger import merkle
 from services.ledger.root import Key, SignedRoot
 from services.ports import Stored
+from services.receipt.shares import Fork, Hash, Share
 
 FORMAT: Literal["pasar receipt"] = "pasar receipt"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 Position = Annotated[int, Meta(ge=1, le=2**53)]
 Number = Annotated[int, Meta(ge=1, lt=2**31)]
 Hex = Annotated[str, Meta(min_length=24, max_length=24, pattern="^[0-9a-f]*$")]
 StreamHex = Annotated[str, Meta(min_length=32, max_length=32, pattern="^[0-9a-f]*$")]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
-#: A Merkle node, in base64.
-Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+#: No transaction that nodes relay is longer without its witnesses.
+TransactionHex = Annotated[str, Meta(max_length=200_000, pattern=r"^[0-9a-f]*\Z")]
 
 
 class ReceiptBroken(Refused):
@@ -81,13 +75,30 @@ class Settled(Struct, frozen=True, forbid_unknown_fields=True):
     method: Method
 
 
-class Claims(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the receipt says at the top; all of it follows from its events.
+class Payout(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A transaction that paid some of what the job's workers earned.
 
     Attributes:
-        original: The job whose results this one was given, if it was not run itself.
-        charged_msat: What the market kept.
+        height: As the market says; which block it is, ``block`` proves. mined_at: As that block's miner says.
+        anchored: So many events from the log's first on are bound into that block.
+        paid: By worker.
     """
+
+    epoch: int
+    txid: str
+    height: int
+    block: str
+    mined_at: At
+    anchored: int
+    paid: tuple[Share, ...]
+
+    @property
+    def paid_msat(self) -> int:
+        return sum(share.amount_msat for share in self.paid)
+
+
+class _FirstClaims(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What version 1 says at the top."""
 
     client: str
     escrow: str
@@ -109,6 +120,36 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     results: tuple[Settled, ...]
 
 
+class Claims(_FirstClaims, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the receipt says at the top; all of it follows from its events.
+
+    Attributes:
+        original: The job whose results this one was given, if it was not run itself.
+        charged_msat: What the market kept.
+        network: Where the market settles; absent where it is on no chain.
+        settled_msat: What of ``paid_msat``, which workers have earned, is paid on the chain.
+    """
+
+    network: Network | None
+    settled_msat: int
+    payouts: tuple[Payout, ...]
+
+
+class Payment(Struct, frozen=True, forbid_unknown_fields=True):
+    """What leads from a payout's transaction to what it pays for; its events say the rest.
+
+    Attributes:
+        transaction: Without its witnesses.
+        shares: The job's part of the tree that the transaction commits to.
+        history: That the signed log begins with the one that it commits to; see ``merkle.verify_consistency``.
+    """
+
+    epoch: Epoch
+    transaction: TransactionHex
+    shares: Share | Fork
+    history: tuple[Hash, ...]
+
+
 class Content(Struct, frozen=True, forbid_unknown_fields=True):
     """Stored bytes in which results are, in base64."""
 
@@ -121,10 +162,11 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     market: Key of the market that signed the root.
     nodes: The roots that cover all of the log but these events, from left to right; see ``merkle.cover_spans``.
     contents: Results themselves, if they are kept here.
+    payments: Proofs of the payouts, in their order.
     """
 
     format: Literal["pasar receipt"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     market: Key
     job: Hex
     claims: Claims
@@ -132,9 +174,37 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     events: tuple[Logged, ...]
     nodes: tuple[Hash, ...]
     contents: tuple[Content, ...] = ()
+    payments: tuple[Payment, ...] = ()
 
 
+class _FirstReceipt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Version 1."""
+
+    format: Literal["pasar receipt"]
+    version: Literal[1]
+    market: Key
+    job: Hex
+    claims: _FirstClaims
+    root: SignedRoot
+    events: tuple[Logged, ...]
+    nodes: tuple[Hash, ...]
+    contents: tuple[Content, ...]
+
+    @property
+    def today(self) -> Receipt:
+        """The same as it would be written today."""
+        claims = Claims(**structs.asdict(self.claims), network=None, settled_msat=0, payouts=())
+        return Receipt(**{**structs.asdict(self), "version": VERSION, "claims": claims})
+
+
+class _Versioned(Struct, frozen=True):
+    format: Literal["pasar receipt"]
+    version: Literal[1, 2]
+
+
+_decode_version = msgspec.json.Decoder(_Versioned).decode
 _decode = msgspec.json.Decoder(Receipt).decode
+_decode_first = msgspec.json.Decoder(_FirstReceipt).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -150,10 +220,11 @@ def decode(file: bytes) -> Receipt:
         ReceiptBroken: It is none (``form``), or is written in another way (``canonical``).
     """
     try:
-        receipt = _decode(file)
-        same = encode(receipt) == file
+        read = _decode_first(file) if _decode_version(file).version == 1 else _decode(file)
+        same = _encode(read) + b"\n" == file
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ReceiptBroken(check="form", what=f"it cannot be read: {error}") from None
+    receipt = read if isinstance(read, Receipt) else read.today
     times = (receipt.root.at, *(event.recorded_at for event in receipt.events))
     if not same or any(time.utcoffset() != timedelta() for time in times):
         raise ReceiptBroken(check="canonical", what="it is not written in the one way that a receipt is written in")
@@ -173,59 +244,3 @@ def logged(stored: Stored) -> Logged:
 def leaves(events: Sequence[Stored]) -> list[tuple[int, bytes]]:
     """Index and hash of each event's leaf."""
     return [(stored.position - 1, merkle.leaf(stored)) for stored in events]
-
-
-def original_of(job: str, events: Sequence[AnyEvent]) -> str | None:
-    """The job whose results this one was given."""
-    return next((event.original for event in events if isinstance(event, JobReused) and event.job == job), None)
-
-
-def claims_of(job: str, story: Sequence[tuple[AnyEvent, Stored]]) -> Claims:
-    """What the events say of the job.
-
-    Raises:
-        ReceiptBroken: It was not posted, or is not over.
-    """
-    mine = [(event, stored) for event, stored in story if getattr(event, "job", None) == job]
-    posted = next(((event, stored.recorded_at) for event, stored in mine if isinstance(event, JobPosted)), None)
-    ended = next(((event, stored.recorded_at) for event, stored in mine if isinstance(event, JobCompleted)), None)
-    if posted is None or ended is None:
-        raise ReceiptBroken(check="story", what="its events do not tell of the job from JobPosted to JobCompleted")
-    terms, over = posted[0], ended[0]
-    reserved, paid, freed = (
-        sum(event.amount_msat for event, _ in mine if isinstance(event, kind))
-        for kind in (EscrowReserved, EscrowReleased, EscrowFreed)
-    )
-    original = original_of(job, [event for event, _ in mine])
-    return Claims(
-        client=terms.client,
-        escrow=terms.escrow,
-        tasks=terms.tasks,
-        replicas=terms.replicas,
-        price_msat=terms.price_msat,
-        verified=over.verified,
-        failed=over.failed,
-        reserved_msat=reserved,
-        paid_msat=paid,
-        charged_msat=reserved - paid - freed,
-        freed_msat=freed,
-        posted_at=posted[1],
-        completed_at=ended[1],
-        program=terms.program,
-        shared=terms.shared,
-        mapped=terms.mapped,
-        original=original,
-        results=_results(original or job, [event for event, _ in story]),
-    )
-
-
-def _results(job: str, events: Sequence[AnyEvent]) -> tuple[Settled, ...]:
-    """The result of each settled task: that of the worker whose verification settled it."""
-    shown = {(e.task, e.replica, e.worker): e.result for e in events if isinstance(e, ResultSubmitted) and e.job == job}
-    settled = [event for event in events if isinstance(event, ResultVerified) and event.job == job and event.settles]
-    found = [
-        Settled(event.task, shown[place], event.worker, event.method)
-        for event in settled
-        if (place := (event.task, event.replica, event.worker)) in shown
-    ]
-    return tuple(sorted(found, key=lambda one: one.task))

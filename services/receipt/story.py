@@ -10,10 +10,16 @@ from domain.events import (
     AssignmentExpired,
     AssignmentFailed,
     AssignmentReturned,
+    ChainEvent,
+    CoinEvent,
     EscrowReserved,
     JobPosted,
+    MarketEvent,
+    PayoutEvent,
     ResultRejected,
     ResultVerified,
+    RoleGranted,
+    RoleRevoked,
     StakeSlashed,
     TaskAssigned,
 )
@@ -21,11 +27,9 @@ from domain.ids import Kind, kind_of, program_stream, short_id, stream_of
 from services.audit import INVARIANTS
 from services.audit.invariant import Broken, Check
 from services.ledger.codec import decode_meta
-from services.ports import Stored
-from services.receipt import form
+from services.receipt.claims import Story, claims_of, original_of
 from services.receipt.form import ReceiptBroken
 
-Story = Sequence[tuple[AnyEvent, Stored]]
 #: What events that make no sense do to code which expects that they do.
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
 _ENDINGS: Final = (ResultVerified, ResultRejected, AssignmentExpired, AssignmentReturned, AssignmentFailed)
@@ -44,7 +48,11 @@ def at_home(event: Any, stream: bytes, market: str) -> bool:
         case Kind.escrow:
             return stream == stream_of(kind, event.escrow)
         case Kind.market:
-            return stream == stream_of(kind, short_id(market))
+            return isinstance(event, MarketEvent) and stream == stream_of(kind, short_id(market))
+        case Kind.settlement:
+            epoch = event.epoch if isinstance(event, PayoutEvent) else 0
+            settles = isinstance(event, PayoutEvent | ChainEvent | CoinEvent)
+            return settles and stream == stream_of(kind, short_id(market), epoch)
         case Kind.program:
             return stream == program_stream(event.program)
     return True
@@ -66,12 +74,15 @@ def check_story(market: str, job: str, story: Story) -> None:
 
 
 def _check_invariants(story: Story) -> None:
+    """Of payouts a receipt has a part each, which can not add up: they are checked by ``payments``."""
     routes: dict[type, list[Check]] = {}
     invariants = [invariant() for invariant in INVARIANTS]
     for invariant in invariants:
         for kind, look in invariant.checks().items():
             routes.setdefault(kind, []).append(look)
     for event, stored in story:
+        if kind_of(stored.stream) is Kind.settlement:
+            continue
         for look in routes.get(type(event), ()):
             try:
                 look(event, stored)
@@ -86,19 +97,27 @@ def _check_invariants(story: Story) -> None:
 
 def _check_roles(market: str, story: Story) -> None:
     """Who acts for the market was appointed by the key that signed the root."""
-    for _, stored in story:
-        if kind_of(stored.stream) is Kind.market and decode_meta(stored.meta).actor != market:
+    settling = set[str]()
+    for event, stored in story:
+        kind, actor = kind_of(stored.stream), decode_meta(stored.meta).actor
+        if kind is Kind.market and actor != market:
             raise Broken(f"event {stored.position} {stored.name} is not by the market")
+        if kind is Kind.settlement and actor not in settling:
+            raise Broken(f"event {stored.position} {stored.name} is not by the market's settlement")
+        if isinstance(event, RoleGranted) and event.role == "settlement":
+            settling.add(event.party)
+        elif isinstance(event, RoleRevoked) and event.role == "settlement":
+            settling.discard(event.party)
 
 
 def _check_jobs(job: str, story: Story) -> None:
     """They are of this job and of the one whose results it was given, and say of every task how it ended."""
-    original = form.original_of(job, [event for event, _ in story])
+    original = original_of(job, [event for event, _ in story])
     spoken_of = {event.job for event, _ in story if hasattr(event, "job")}
     if spoken_of != {job, original or job}:
         raise Broken("it holds events of other jobs, or none of its own")
     for one in sorted(spoken_of):
-        claims = form.claims_of(one, story)
+        claims = claims_of(one, story)
         shown = len(claims.results)
         if claims.verified != shown or claims.verified + claims.failed != claims.tasks:
             raise Broken(f"of {claims.tasks} tasks {claims.verified} are said to be verified, {shown} have a result")

@@ -5,12 +5,15 @@ canonical   written in the one way there is         inclusion   every event is i
 key         it is of the market that was asked for  order       events follow each other, streams have no gap
 events      every event decodes and stands where its fields say
 story       what the audit checks on a whole log holds on these events
-money       what was reserved is what was paid, charged and freed
+money       what was reserved is what was earned, charged and freed
+payment     each payout's transaction pays each worker the share that it had earned
+anchor      its OP_RETURN commits to these shares, and to a log that the signed one begins with
+block       it is in the block whose header is given; in one that is known to be in the best chain, if such are given
 claims      what is said at the top is what the events say
 results     content that is given is what the workers committed to
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -23,11 +26,13 @@ from services.ledger import codec, merkle
 from services.ledger.root import NotSigned
 from services.ports import Stored
 from services.receipt import form
+from services.receipt.claims import Story, claims_of
 from services.receipt.form import Claims, Receipt, ReceiptBroken
-from services.receipt.story import Story, at_home, check_money, check_story
+from services.receipt.payments import check_payments
+from services.receipt.story import at_home, check_money, check_story
 
 #: Streams of which a receipt has every event up to the last that it has.
-_WHOLE: Final = frozenset(set(Kind) - {Kind.escrow, Kind.stake, Kind.worker})
+_WHOLE: Final = frozenset(set(Kind) - {Kind.escrow, Kind.stake, Kind.worker, Kind.settlement})
 
 
 class Verified(Struct, frozen=True, kw_only=True):
@@ -52,12 +57,20 @@ class Verified(Struct, frozen=True, kw_only=True):
     given: tuple[tuple[int, ...], ...]
 
 
-def verify(file: bytes, *, market: str | None = None, results: Sequence[bytes] = ()) -> Verified:
+def verify(
+    file: bytes,
+    *,
+    market: str | None = None,
+    results: Sequence[bytes] = (),
+    blocks: Collection[str] | None = None,
+) -> Verified:
     """Check everything that a receipt says.
 
     Args:
         market: The key that must have signed; the receipt's own word is taken if absent.
         results: Contents of result files; each must be a verified result of the job.
+        blocks: Ids of blocks that are in the best chain, from a node that you trust; each payout must be in one of
+            them. The receipt's own word is taken if absent.
     Raises:
         ReceiptBroken: A check fails; it is named.
     """
@@ -71,7 +84,8 @@ def verify(file: bytes, *, market: str | None = None, results: Sequence[bytes] =
     story = _read(receipt, stored)
     check_story(receipt.market, receipt.job, story)
     check_money(receipt.job, story)
-    if form.encode_claims(receipt.claims) != form.encode_claims(form.claims_of(receipt.job, story)):
+    check_payments(receipt, story, blocks)
+    if form.encode_claims(receipt.claims) != form.encode_claims(claims_of(receipt.job, story)):
         raise ReceiptBroken(check="claims", what="what it says at the top is not what its events say")
     _check_contents(receipt)
     given = tuple(_tasks_of(content, receipt.claims) for content in results)

@@ -31,6 +31,9 @@ _TARGET_MAX: Final = 1008
 _NOT_FOUND, _OUT_OF_RANGE, _ALREADY_CONFIRMED = -5, -8, -27
 _REJECTED: Final = (-25, -26)
 
+#: It came in since we looked; with other witnesses it is the same transaction all the same.
+_WAITING: Final = ("txn-already-in-mempool", "txn-same-nonwitness-data-in-mempool")
+
 #: How Bitcoin Core begins its reasons, the longer of two like ones first.
 _REASONS: Final[Mapping[str, Reason]] = {
     "txn-already-known": "already-confirmed",
@@ -65,7 +68,6 @@ _REASONS: Final[Mapping[str, Reason]] = {
     "mempool full": "mempool-full",
     "too-long-mempool-chain": "mempool-full",
     "too-large-cluster": "mempool-full",
-    "TX decode failed": "unreadable",
 }
 
 
@@ -165,7 +167,7 @@ class BitcoinCore:
         (answer,) = self._ask("testmempoolaccept", [raw.hex()], self._cap())
         if not answer["allowed"]:
             said = answer.get("reject-reason", answer.get("package-error", ""))
-            if said == "txn-already-in-mempool" and (waiting := self._waiting(sized.txid)) is not None:
+            if said in _WAITING and (waiting := self._waiting(sized.txid)) is not None:
                 return waiting
             raise _refusal(said, answer.get("reject-details", ""))
         if spent is None:  # it came into being between two answers; nothing passes here that the kernel did not judge

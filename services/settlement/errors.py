@@ -79,6 +79,12 @@ class ForkTooShort(Refused):
     )
 
 
+class ForeignChain(Refused):
+    template: ClassVar[str] = (
+        "the chain holds none of the last {blocks} blocks that the market knows; start the node of the market's chain"
+    )
+
+
 class ChainInUse(Refused):
     template: ClassVar[str] = (
         "the chain in {directory} is open in another process; stop that one (`pasar down`) and start again"

@@ -1,11 +1,13 @@
-"""Faucet: play money for the embedded market, behind the command that Bitcoin deposits will use.
+"""Faucet: play money on the embedded chain, for anyone who asks on ``pasar.faucet``.
 
-Anyone may ask on ``pasar.faucet``; settlement confirms the deposit with its own key and a reference of its own.
+What it pays is a deposit like any other: a transaction to the account's script, which settlement finds in a block and
+confirms to the market.
 """
 
 import asyncio
 import hashlib
-import secrets
+from pathlib import Path
+from typing import Final
 
 import msgspec
 import nats.errors
@@ -14,101 +16,152 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from domain.errors import Refused
-from domain.money import PositiveMsat
-from domain.settlement import ConfirmDeposit
-from services.bus.client import Commander, RefusedByMarket
-from services.bus.commands import Refusal, Reply, decode_reply, encode_reply
-from services.bus.wire import BusError
+from domain.bitcoin import OutPoint, TxOut, reference
+from domain.books import Books, Term, key_of
+from domain.errors import AlreadyCredited, Refused
+from domain.money import MSAT_PER_SAT
+from domain.settlement import NotOpened
+from services import private
+from services.bus.commands import Refusal, Reply, encode_reply
+from services.bus.faucet import SUBJECT, Draw
+from services.settlement.errors import TransactionRefused
+from services.settlement.follower import Follower
+from services.settlement.treasury import Treasury
+from services.settlement.watch import DEPOSIT_MIN_SAT
 
-SUBJECT = "pasar.faucet"
 #: The most that one request may draw: one bitcoin.
-DRAW_MAX_MSAT = 100_000_000_000
-_RETRY_S = 0.2
+DRAW_MAX_MSAT: Final = 100_000_000_000
+#: How long an account that was just opened may take to be heard of, and a payment to be counted.
+HEAR_S: Final = 20
+#: Draws that wait.
+WAITING_MAX: Final = 1_000
 
 log = structlog.get_logger()
 
 
-class Draw(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Ask the faucet to fund an account; the same ``request`` of the same owner is funded once."""
+class Payment(Struct, frozen=True):
+    """What was paid for a request: kept before it is sent."""
 
-    account: str
-    owner: str
-    amount_msat: PositiveMsat
-    request: str
+    outpoint: str
+    raw: bytes
 
 
 class TooMuch(Refused):
     template = "the faucet gives at most {most_msat} msat at a time; ask for less"
 
 
+class TooLittle(Refused):
+    template = "an account takes {least_sat} satoshi or more at a time, because spending less costs too much of it"
+
+
 class Faucet:
-    """Answers draws with the reply of the deposit that they became."""
+    """Pays draws, and answers each once the market has counted it."""
 
-    def __init__(self, client: Client, commander: Commander) -> None:
-        self._client, self._commander = client, commander
+    def __init__(self, client: Client, treasury: Treasury, follower: Follower, folder: Path) -> None:
+        """Args:
+        folder: Keeps what was paid for which request.
+        """
+        self._client, self._treasury, self._follower, self._folder = client, treasury, follower, folder
+        self._waiting = 0
         self.draws = 0
-
-    def status(self) -> dict[str, object]:
-        return {"draws": self.draws}
 
     async def serve(self) -> None:
         """Answer from now on."""
         await self._client.subscribe(SUBJECT, queue="faucet", cb=self._on_draw)
+        self._group = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Pay for ever."""
+        async with self._group:
+            await asyncio.Event().wait()
 
     async def _on_draw(self, message: Msg) -> None:
-        await message.respond(encode_reply(await self._draw(message.data)))
+        if self._waiting >= WAITING_MAX:
+            refusal = Refusal(-1, "Unavailable", "too many draws wait; ask again in a moment")
+            await message.respond(encode_reply(Reply(refused=[refusal])))
+            return
+        self._waiting += 1
+        self._group.create_task(self._answer(message))
+
+    async def _answer(self, message: Msg) -> None:
+        try:
+            await message.respond(encode_reply(await self._draw(message.data)))
+        except (nats.errors.Error, OSError) as error:
+            log.warning("a draw cannot be answered", error=type(error).__name__)
+        finally:
+            self._waiting -= 1
 
     async def _draw(self, data: bytes) -> Reply:
         try:
             draw = msgspec.json.decode(data, type=Draw)
-            if draw.amount_msat > DRAW_MAX_MSAT:
-                raise TooMuch(most_msat=DRAW_MAX_MSAT)
-            deposit = msgspec.convert(
-                {
-                    "type": "ConfirmDeposit",
-                    "account": draw.account,
-                    "owner": draw.owner,
-                    "amount_msat": draw.amount_msat,
-                    "reference": _reference(draw),
-                },
-                ConfirmDeposit,
-            )
-            reply = await self._commander.send([deposit])
+            amount_sat = _checked_sat(draw)
+            term = await self._term(draw)
+            outpoint = await self._pay(draw, TxOut(amount_sat, term.script))
+            async with asyncio.timeout(HEAR_S):
+                await self._follower.until(lambda books: _is_counted(books, outpoint))
         except msgspec.MsgspecError as error:
             return Reply(refused=[Refusal(-1, "Malformed", f"the draw cannot be read: {error}")])
         except Refused as refusal:
             return Reply(refused=[Refusal(-1, refusal.name, str(refusal))])
-        except (BusError, TimeoutError) as error:
-            return Reply(refused=[Refusal(-1, "Unavailable", f"the market does not answer: {type(error).__name__}")])
+        except TimeoutError:
+            return Reply(refused=[Refusal(-1, "Unavailable", "the market does not count the payment; ask again")])
         self.draws += 1
-        return reply
+        return Reply(self._follower.position)
 
+    async def _term(self, draw: Draw) -> Term:
+        """The newest term of the account, which may have been opened this moment."""
+        key = key_of("escrow" if draw.account == "escrow" else "stake", draw.owner)
+        try:
+            async with asyncio.timeout(HEAR_S):
+                await self._follower.until(lambda books: books.term_of(key) is not None)
+        except TimeoutError:
+            raise NotOpened from None
+        term = self._follower.books.term_of(key)
+        assert term is not None
+        return term
 
-def _reference(draw: Draw) -> str:
-    return hashlib.sha256(f"pasar/faucet/1 {draw.account} {draw.owner} {draw.request}".encode()).hexdigest()[:32]
+    async def _pay(self, draw: Draw, output: TxOut) -> str:
+        """The payment that this request is, made now or found.
 
-
-async def draw(
-    client: Client, account: str, owner: str, amount_msat: int, *, request: str | None = None, timeout_s: float = 15
-) -> Reply:
-    """Have the faucet fund an account; a faucet that is still starting is waited for.
-
-    Args:
-        request: Names the draw, so that it can be repeated without being funded twice.
-    Raises:
-        RefusedByMarket: It refused, with the reason; ``AlreadyCredited`` if the request was funded before.
-        TimeoutError: No faucet answers here.
-    """
-    asked = msgspec.json.encode(Draw(account, owner, amount_msat, request or secrets.token_hex(16)))
-    async with asyncio.timeout(timeout_s):
-        while True:
+        Raises:
+            AlreadyCredited: It was made and counted before.
+        """
+        path = self._folder / _name(draw)
+        if path.exists():
+            paid = msgspec.json.decode(path.read_bytes(), type=Payment)
+            if _is_counted(self._follower.books, paid.outpoint):
+                raise AlreadyCredited(reference=paid.outpoint)
             try:
-                answer = await client.request(SUBJECT, asked, timeout=timeout_s)
-                break
-            except nats.errors.NoRespondersError:
-                await asyncio.sleep(_RETRY_S)
-    reply = decode_reply(answer.data)
-    if reply.refused:
-        raise RefusedByMarket(reply.refused[0])
-    return reply
+                await self._treasury.send(paid.raw)
+            except TransactionRefused as refused:  # the chain was reorganised and what it spent is gone
+                log.warning("a draw is paid anew", reason=str(refused))
+            else:
+                return paid.outpoint
+
+        def keep(name: str, raw: bytes) -> None:
+            kept = Payment(reference(OutPoint(name, 0)), raw)
+            private.replace(path, msgspec.json.encode(kept))
+
+        return reference(OutPoint(await self._treasury.pay(output, keep), 0))
+
+
+def _checked_sat(draw: Draw) -> int:
+    """The amount in satoshi, rounded up."""
+    if draw.account not in ("escrow", "stake"):
+        raise msgspec.ValidationError("an account is `escrow` or `stake`")
+    if draw.amount_msat > DRAW_MAX_MSAT:
+        raise TooMuch(most_msat=DRAW_MAX_MSAT)
+    amount_sat = -(-draw.amount_msat // MSAT_PER_SAT)
+    if amount_sat < DEPOSIT_MIN_SAT:
+        raise TooLittle(least_sat=DEPOSIT_MIN_SAT)
+    return amount_sat
+
+
+def _is_counted(books: Books, outpoint: str) -> bool:
+    """Whether the market counts this output among its own, or has spent it since."""
+    spent = (coin.outpoint for found in books.payouts.values() for coin in found.spent)
+    return outpoint in books.coins or outpoint in books.reorged or outpoint in spent
+
+
+def _name(draw: Draw) -> str:
+    return hashlib.sha256(f"pasar/faucet/2 {draw.account} {draw.owner} {draw.request}".encode()).hexdigest()[:32]

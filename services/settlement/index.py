@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from domain.bitcoin import OutPoint, Tx, block_hash, parse, parse_header, txid
 from domain.errors import Corrupt
 from services.ports import BlockId, Unspent
-from services.settlement.blocks import HEADER_BYTES, split
+from services.settlement.blocks import HEADER_BYTES, merkle_root, split
 
 #: The block that every regtest chain begins with. Its reward can never be spent.
 GENESIS: Final = bytes.fromhex(
@@ -156,6 +156,11 @@ class Index:
                         outpoint, output.value_sat, output.script, place.id.height, not number
                     )
             self.confirmed[name] = place.id.height
+        if (
+            merkle_root([bytes.fromhex(name)[::-1] for name, _ in joined])
+            != parse_header(raw[:HEADER_BYTES]).merkle_root
+        ):
+            raise Corrupt(f"block {place.id.hash} holds other transactions than its header says")
         self._active.append(place)
         self._undo.append(Undo(tuple(spent), tuple(made), tuple(name for name, _ in joined)))
         return joined[1:]

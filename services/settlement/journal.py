@@ -89,6 +89,8 @@ class Journal:
         Raises:
             ChainLost: It may or may not be on the disk; the journal has to be opened again to find out.
         """
+        if not 0 < len(body) <= _BODY_MAX:
+            raise ValueError(f"a record of {len(body)} bytes could not be read back")
         record = _HEAD.pack(kind, len(body), _checksum(kind, body)) + body
         at = self._size + _HEAD.size
         self._put(record)

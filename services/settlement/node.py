@@ -11,8 +11,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from domain.bitcoin import block_hash, merkle_branch, parse, parse_header, txid
 from domain.errors import Corrupt
@@ -27,10 +28,14 @@ from services.settlement.errors import (
     TransactionRefused,
 )
 from services.settlement.index import Index
-from services.settlement.journal import Journal, Kind, pack, unpack
+from services.settlement.journal import Entry, Journal, Kind, pack, unpack
 from services.settlement.kernel import Kernel, KernelUnusable, verify_scripts
 from services.settlement.mempool import Pool, Waiting
 from services.settlement.miner import RESERVED_WEIGHT, subsidy_sat, template
+
+#: The kernel forgets at a kill what it took since it was opened, and takes 500 blocks a second: so it is opened anew
+#: after so many, which costs a part of a second.
+CHECKPOINT: Final = 1_000
 
 
 class Node:
@@ -49,30 +54,29 @@ class Node:
         floor_msat: int = policy.FLOOR_MSAT,
         cap_msat: int = policy.CAP_MSAT,
         journal: Callable[[Path], Journal] = Journal,
+        checkpoint: int = CHECKPOINT,
     ) -> None:
         """Open the chain in ``directory``, or begin one.
 
+        Args:
+            checkpoint: Blocks after which the kernel's cache is written out.
         Raises:
             ChainInUse: Another process has it open.
             Corrupt: The journal is damaged, or holds what the kernel refuses.
         """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._clock, self._directory = clock, directory
-        self._lock = _locked(directory)
-        try:
+        self._clock, self._cache, self._checkpoint = clock, directory / "kernel", checkpoint
+        with ExitStack() as failed:
+            self._lock = _locked(directory)
+            failed.callback(os.close, self._lock)
             self._journal = journal(directory / "journal")
+            failed.callback(self._journal.close)
             self.index = Index(self._journal.read)
             self.pool = Pool(self.index, floor_msat=floor_msat, cap_msat=cap_msat)
             for entry in self._journal.entries():
-                if entry.kind is Kind.BLOCKS:
-                    for at, raw in unpack(entry):
-                        self.pool.follow(self.index.add(raw, at))
-                else:
-                    self.pool.reenter(entry.body)
-            self._kernel = self._agreeing_kernel()
-        except BaseException:
-            os.close(self._lock)
-            raise
+                self._replay(entry)
+            self._kernel, self._uncached = self._agreeing_kernel(), 0
+            failed.pop_all()
 
     @property
     def tip(self) -> BlockId:
@@ -193,6 +197,17 @@ class Node:
             at += len(raw)
         if self._kernel.tip != self.tip:
             raise Corrupt(f"the kernel is at {self._kernel.tip} and the journal at {self.tip}")
+        self._uncached += len(blocks)
+        if self._uncached >= self._checkpoint:
+            self._kernel.close()
+            self._kernel, self._uncached = self._agreeing_kernel(), 0
+
+    def _replay(self, entry: Entry) -> None:
+        if entry.kind is Kind.TRANSACTION:
+            self.pool.reenter(entry.body)
+            return
+        for at, raw in unpack(entry):
+            self.pool.follow(self.index.add(raw, at))
 
     def _judged(self, sized: policy.Sized) -> Waiting:
         waiting = self.pool.examine(sized)
@@ -206,17 +221,16 @@ class Node:
 
     def _agreeing_kernel(self) -> Kernel:
         """A kernel at the journal's tip: its cache as it is if that leads there, made anew if not."""
-        cache = self._directory / "kernel"
         try:
-            kernel = Kernel(cache)
+            kernel = Kernel(self._cache)
         except KernelUnusable:
             pass
         else:
             if self._catches_up(kernel):
                 return kernel
             kernel.close()
-        shutil.rmtree(cache)
-        kernel = Kernel(cache)
+        shutil.rmtree(self._cache)
+        kernel = Kernel(self._cache)
         if not self._catches_up(kernel):
             kernel.close()
             raise Corrupt(f"Bitcoin Core's code refuses the blocks of {self._journal.path}; restore your copy")

@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
-from Crypto.Cipher import AES
-from Crypto.Hash import RIPEMD160
-from Crypto.Protocol.KDF import scrypt
 from msgspec import Meta, Struct, structs
 
 from domain import bitcoin
@@ -211,6 +208,8 @@ def wallet(settings: Settings, name: str, *, network: Network) -> Wallet:
 
 def p2wpkh(key: bytes) -> bytes:
     """The output script that one key spends."""
+    from Crypto.Hash import RIPEMD160  # here and below: whoever opens no wallet does not wait for the library
+
     return b"\x00\x14" + RIPEMD160.new(hashlib.sha256(key).digest()).digest()
 
 
@@ -245,6 +244,9 @@ def _open(file: _File, passphrase: str, path: Path) -> bytes:
 
 
 def _cipher(header: _Header, passphrase: str) -> Any:
+    from Crypto.Cipher import AES
+    from Crypto.Protocol.KDF import scrypt
+
     key = scrypt(passphrase.encode(), bytes.fromhex(header.salt), 32, header.n, header.r, header.p)
     cipher = AES.new(key, AES.MODE_GCM, nonce=bytes.fromhex(header.nonce))
     return cipher.update(_canonical(header))

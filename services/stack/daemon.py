@@ -20,7 +20,7 @@ from services.stack import state
 from services.stack.page import Options
 from services.stack.process import Service, tail
 from services.stack.state import StackState
-from services.stack.supervisor import Stack, environment
+from services.stack.supervisor import Stack, environment, secrets
 from services.worker.options import WorkerOptions
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ def spawn(
     state.forget(settings)
     settings.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     output = settings.logs / "stack.out"
-    known = {name: value for name, value in environment(settings).items() if value}
+    known = {name: value for name, value in {**environment(settings), **secrets(settings)}.items() if value}
     with output.open("wb") as file:
         supervisor = subprocess.Popen(
             (sys.executable, "-m", "services.stack", "--workers", msgspec.json.encode(workers).decode()),

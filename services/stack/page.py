@@ -108,6 +108,7 @@ def services(options: Options) -> tuple[Service, ...]:
         name="page",
         argv=(sys.executable, "-m", "ui.page.serve"),
         environment=options.environment | {FD: str(descriptor)},
+        secrets=("PASAR_PASSPHRASE",),
         pass_fds=(descriptor,),
         url=url(options, descriptor),
         ready_s=60,

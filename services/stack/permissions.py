@@ -68,14 +68,24 @@ _BLOBS: Final = (
     "pasar.blobs.want.>",
 )
 _PARTY: Final = Role(
-    publish=(*_COMMAND, *_ROOT, "pasar.faucet", "pasar.inspect", *_BLOBS, *_READ_EVENTS, *_OWN_CONSUMERS, *_ASK),
+    publish=(
+        *_COMMAND,
+        *_ROOT,
+        "pasar.faucet",
+        "pasar.chain",
+        "pasar.inspect",
+        *_BLOBS,
+        *_READ_EVENTS,
+        *_OWN_CONSUMERS,
+        *_ASK,
+    ),
     subscribe=("pasar.blobs.want.>", "pasar.head", "pasar.wake.>", *_SERVE),
     answers=True,
 )
 
 _INBOXES: Final = tuple(
     f"{inbox(role)}.>"
-    for role in ("market", "relay", "projector", "reader", "party", "inspector", "settlement", "public")
+    for role in ("market", "relay", "projector", "reader", "party", "inspector", "settlement", "arbiter", "public")
 )
 
 #: Everybody also hears his own inbox; see ``subscriptions``.
@@ -106,7 +116,16 @@ ROLES: Final[dict[str, Role]] = {
     "reader": Role(publish=(*_ROOT, *_READ_EVENTS, *_get("EVENTS"), *_OWN_CONSUMERS, *_LIST_CONSUMERS, *_ASK)),
     "party": _PARTY,
     "inspector": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.inspect"), answers=True),
-    "settlement": Role(publish=_PARTY.publish, subscribe=(*_PARTY.subscribe, "pasar.faucet"), answers=True),
+    "settlement": Role(
+        publish=(*_COMMAND, *_ROOT, *_READ_EVENTS, *_OWN_CONSUMERS, "pasar.arbiter", *_ASK),
+        subscribe=("pasar.faucet", "pasar.chain", "pasar.wake.>", *_SERVE),
+        answers=True,
+    ),
+    "arbiter": Role(
+        publish=(*_COMMAND, *_READ_EVENTS, *_OWN_CONSUMERS, *_ASK),
+        subscribe=("pasar.arbiter", "pasar.wake.>", *_SERVE),
+        answers=True,
+    ),
     "public": Role(publish=(*_COMMAND, *_ROOT, *_READ_EVENTS)),
 }
 

@@ -42,6 +42,7 @@ class Service(Struct, frozen=True, kw_only=True):
         ready: Asked until it says yes; where absent the program calls ``announce_ready`` itself.
         prepare: Runs before each start; whatever it raises ends the stack.
         environment: Added to the few variables that every child gets.
+        secrets: Names of the settings' secrets that it gets.
         user: Account to run under when the supervisor is root.
         log: File that takes what it prints.
         pass_fds: Descriptors it inherits; the stack closes them at its end.
@@ -56,6 +57,7 @@ class Service(Struct, frozen=True, kw_only=True):
     ready: Probe | None = None
     prepare: Callable[[], Awaitable[None]] | None = None
     environment: Mapping[str, str] = {}
+    secrets: tuple[str, ...] = ()
     user: str = ""
     log: Path | None = None
     pass_fds: tuple[int, ...] = ()

@@ -15,6 +15,17 @@ ONE_THREAD: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+#: What a role is told of how wallets open and the market settles.
+SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "arbiter": ("PASAR_PASSPHRASE",),
+    "settlement": (
+        "PASAR_PASSPHRASE",
+        "PASAR_PAYOUT_EVERY_S",
+        "PASAR_BITCOIN_RPC_URL",
+        "PASAR_BITCOIN_COOKIE",
+        "PASAR_BITCOIN_CONFIRMATIONS",
+    ),
+}
 #: Enough for a few hundred tasks of the demo's kind.
 STAKE_MSAT: Final = 1_000_000
 
@@ -26,6 +37,7 @@ def role(name: str, called: str = "") -> Service:
         argv=(sys.executable, "-m", "services.run", name, "--name", called or name),
         stage="" if name == "market" else AROUND,
         environment=ONE_THREAD if name in ("inspector", "referee") else {},
+        secrets=SECRETS.get(name, ()),
     )
 
 
@@ -37,6 +49,7 @@ def worker(name: str, options: WorkerOptions, *, prepare: Callable[[], Awaitable
         argv=(sys.executable, "-m", "services.run", "worker", "--name", name, "--options", encoded),
         stage=AROUND,
         environment=ONE_THREAD,
+        secrets=("PASAR_PASSPHRASE",),
         prepare=prepare,
         ready_s=120,
     )
@@ -51,4 +64,4 @@ def local_workers(count: int) -> dict[str, WorkerOptions]:
 def market_services(workers: Mapping[str, WorkerOptions] | None = None) -> tuple[Service, ...]:
     """A whole market with these workers on this machine."""
     named = (worker(name, options) for name, options in (workers or {}).items())
-    return (*map(role, ("market", "relay", "projector", "inspector", "referee", "settlement")), *named)
+    return (*map(role, ("market", "relay", "projector", "inspector", "referee", "settlement", "arbiter")), *named)

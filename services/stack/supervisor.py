@@ -182,7 +182,9 @@ class Keeper:
         """One life, from start to end."""
         if self.service.prepare is not None:
             await self.service.prepare()
-        child = self._child = await start(self.service, self._settings.logs, environment(self._settings))
+        asked = {name: value for name, value in secrets(self._settings).items() if name in self.service.secrets}
+        known = {**environment(self._settings), **asked}
+        child = self._child = await start(self.service, self._settings.logs, known)
         self._guard.watch(child)
         self._set("starting", pid=child.pid)
         try:
@@ -246,6 +248,21 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "PASAR_DATABASE_URL": settings.database_url or "",
         "PASAR_NATS_URL": settings.nats_url or "",
         "PASAR_FEE_PPM": str(settings.fee_ppm),
+        "PASAR_CHAIN_PPM": str(settings.chain_ppm),
+        "PASAR_BITCOIN_NETWORK": settings.network,
+        "PASAR_BITCOIN_MAINNET": "yes" if settings.network == "main" else "",
+    }
+
+
+def secrets(settings: Settings) -> Mapping[str, str]:
+    """What only those services get that ask for it by name: how wallets open, and how the market settles."""
+    every, node = settings.payout_every, settings.bitcoin_rpc_url
+    return {
+        "PASAR_PASSPHRASE": settings.passphrase.reveal() if settings.passphrase else "",
+        "PASAR_PAYOUT_EVERY_S": str(int(every.total_seconds())) if every else "",
+        "PASAR_BITCOIN_RPC_URL": node.reveal() if node else "",
+        "PASAR_BITCOIN_COOKIE": str(settings.bitcoin_cookie or ""),
+        "PASAR_BITCOIN_CONFIRMATIONS": str(settings.bitcoin_confirmations or ""),
     }
 
 

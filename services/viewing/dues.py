@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 
 from domain.bitcoin import op_return, payout_vsize
 from domain.books import RESERVE, State
+from domain.drawing import COINS_MAX, FEE_PPM
 from domain.events import EscrowReleased, PayoutAllotted
 from domain.money import MSAT_PER_SAT, PPM
 from domain.payout import fee_sat
-from domain.planning import COINS_MAX, FEE_PPM, OUTPUT_VB, minimum_sat
+from domain.planning import OUTPUT_VB, minimum_sat
 from services.client.words import sat
 from services.projections.queries import Worker
 from services.projections.settled import OnChain, Payout

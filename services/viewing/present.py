@@ -122,7 +122,7 @@ class Present:
         return self._once(("hits", beginning), lambda: self._reader.hits(beginning))
 
     def fee_ppm(self) -> int:
-        return self._once("fee", lambda: self._reader.fee_ppm())
+        return self._once("fees", lambda: self._reader.fees()).fee_ppm
 
     def events(self, key: str | None = None, *, after: int = 0, limit: int = 1_000) -> Sequence[Stored]:
         found = self._once(("events", key, after, limit), lambda: self._reader.events(key, after=after, limit=limit))

@@ -21,7 +21,7 @@ from services.worker.frames import Answer, BadFrame, Request
 START_S: Final = 60.0
 #: How often a running program's memory is looked at.
 WATCH_S: Final = 0.25
-_PROGRAM: Final = "services.worker.sandbox"
+_PROGRAM: Final = ("-m", "services.worker.sandbox")
 _CHUNK: Final = 1 << 18
 #: The only variables of the worker's environment that a sandbox with an accelerator gets.
 _ACCELERATOR: Final = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
@@ -50,7 +50,7 @@ class Child:
         self._socket, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", _PROGRAM, str(os.getpid())],
+                [sys.executable, "-I", *_PROGRAM, str(os.getpid())],
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,

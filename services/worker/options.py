@@ -21,7 +21,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     lanes: Leases in work at a time.
     sandboxes: Programs that run at a time, each in a limited process of its own.
     platform: The device that its sandboxes compute on.
-    stake_msat: Drawn from the faucet at the first registration.
+    stake_msat: Drawn from the faucet of an embedded chain at the first registration.
+    payout_address: Where it is paid; an address of its own wallet if empty.
     substitutes: Files that are run instead of the programs in these files: plays a dishonest worker.
     """
 
@@ -34,5 +35,6 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     memory_mb: int = 2048
     platform: Platform = "cpu"
     stake_msat: int = 0
+    payout_address: str = ""
     measure: bool = True
     substitutes: dict[str, str] = {}

@@ -34,6 +34,9 @@ def test_demo_finds_a_good_classifier_catches_the_cheat_and_leaves_nothing(pasar
     assert report["accuracy"] >= 0.93
     assert report["verified"] == report["tasks"]
     assert report["slashed_msat"] > 0
+    assert len(report["escrow_txid"]) == len(report["payout_txid"]) == 64
+    assert report["anchor_height"] > 100
+    assert 0 < report["fees_sat"] * 1_000 <= report["paid_msat"] * 2 // 100
     assert report["audit"]["ok"]
     cheat = next(worker for worker in report["workers"] if worker["slashed_msat"])
     assert (cheat["name"], cheat["rejected"] > 0) == ("hasty", True)

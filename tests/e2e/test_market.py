@@ -18,8 +18,8 @@ from tests.system.embedded import wait_until
 
 TASKS = 12
 PRICE_MSAT = 1_500
-#: One percent of it.
-FEE_MSAT = PRICE_MSAT // 100
+#: One percent of it for the market, and two for the miners.
+FEE_MSAT = 3 * PRICE_MSAT // 100
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def posted(market: Pasar, program: Path) -> dict[str, Any]:
         "job", "post", str(program), "--mapped", mapped, "--price", price, "--replicas", "2"
     )
     ended = market.json("job", "watch", found["job"][:10])
-    assert ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat paid to workers and 0.36 sat to the market."
+    assert ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat paid to workers and 1.08 sat to the market."
     return found
 
 
@@ -105,9 +105,9 @@ def test_money_is_where_the_escrow_says(market: Pasar, posted: dict[str, Any]) -
 
 
 def test_escrow_is_refunded_and_not_twice(market: Pasar) -> None:
-    market.json("escrow", "fund", "20", "--as", "dora")
-    assert market.json("escrow", "refund", "5", "--as", "dora")["free_msat"] == 15_000
-    assert market.json("escrow", "refund", "--all", "--as", "dora")["refunded_msat"] == 20_000
+    market.json("escrow", "fund", "2000", "--as", "dora")
+    assert market.json("escrow", "refund", "500", "--as", "dora")["free_msat"] == 1_500_000
+    assert market.json("escrow", "refund", "--all", "--as", "dora")["refunded_msat"] == 2_000_000
     assert market.refusal("escrow", "refund", "1sat", "--as", "dora").startswith("only 0 sat are free")
 
 
@@ -159,10 +159,10 @@ def test_events_are_followed_as_they_happen(market: Pasar) -> None:
     assert following.stdout is not None
     first = msgspec.json.decode(following.stdout.readline())
     assert first["type"] == "EscrowFunded.v1"
-    market.json("escrow", "fund", "7", "--as", "late")
+    market.json("escrow", "fund", "1007", "--as", "late")
     funded = 0
-    while funded != 7_000:
-        funded = msgspec.json.decode(following.stdout.readline())["data"]["amount_msat"]
+    while funded != 1_007_000:
+        funded = msgspec.json.decode(following.stdout.readline())["data"].get("amount_msat", 0)
     os.killpg(following.pid, signal.SIGINT)
     rest = following.communicate(timeout=20)[0]
     assert (following.returncode, "Traceback" in rest) == (130, False)
@@ -232,7 +232,9 @@ def test_quote_says_what_it_costs_and_is_what_is_charged(market: Pasar, program:
     asked = (str(program), "--mapped", mapped_of(program), "--replicas", "2")
     quote = market.json("job", "quote", *asked)["quote"]
     assert quote["eligible"] == 2
-    assert quote["total_msat"] == quote["compute_msat"] + quote["checking_msat"] + quote["fees_msat"]
+    assert quote["total_msat"] == sum(
+        quote[part] for part in ("compute_msat", "checking_msat", "fees_msat", "miners_msat")
+    )
     assert market.json("job", "post", *asked, "--no-reuse")["reserved_msat"] == quote["total_msat"]
     assert "2 of 3 workers would run it" in market.text("job", "quote", *asked)
 
@@ -262,12 +264,12 @@ def test_same_work_is_answered_from_the_log_for_a_tenth(market: Pasar, program: 
 def test_budget_is_not_exceeded(market: Pasar, program: Path) -> None:
     post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2", "--no-reuse")
     said = market.refusal(*post, "--budget", "24")
-    assert said == "the job may cost 24.24 sat, fee included, and the budget is 24 sat; raise the budget"
+    assert said == "the job may cost 24.72 sat, fee included, and the budget is 24 sat; raise the budget"
 
 
 def test_job_beyond_the_escrow_says_how_much_is_missing(market: Pasar, program: Path) -> None:
     post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2")
-    assert market.refusal(*post, "--as", "poor").endswith("fund it first: `pasar escrow fund 24.24 --as poor`")
+    assert market.refusal(*post, "--as", "poor").endswith("fund it first: `pasar escrow fund 24.72 --as poor`")
 
 
 def test_unknown_job_is_refused(market: Pasar) -> None:
@@ -282,7 +284,7 @@ def test_second_market_on_the_same_home_is_refused(market: Pasar) -> None:
 
 def test_status_tells_position_lag_and_heartbeat_of_every_service(market: Pasar, posted: dict[str, Any]) -> None:
     services = {service["name"]: service for service in market.json("status")["services"]}
-    kinds = {"market", "relay", "projector", "inspector", "referee", "settlement", "worker-1", "worker-2"}
+    kinds = {*["market", "relay", "projector", "inspector", "referee", "settlement", "arbiter", "worker-1", "worker-2"]}
     assert services.keys() == kinds
     assert all(service["at"] for service in services.values())
     for name in ("market", "relay", "projector"):

@@ -4,10 +4,11 @@ For a new event, and never for an old one, run
 
     python -m tests.golden.generate
 
-which writes the files that are missing and leaves those that exist as they are. It also writes ``schemas/``, the
-published contract, unless a change of it would break a subscriber (`just schemas` is the same), and the examples in it:
-those that are there stay, a new event's is its golden file. With a file of events as an argument (the output of
-``pasar events --after 0 --json``) examples are taken from there, as far as they are in it.
+which writes the files that are missing and leaves those that exist as they are. Where an event gets an optional field,
+its file is moved to ``events/older/<n>/`` first, n being the number of forms it has had: 1, then 2. It also writes
+``schemas/``, the published contract, unless a change of it would break a subscriber (`just schemas` is the same), and
+the examples in it: those that are there stay, a new event's is its golden file. With a file of events as an argument
+(the output of ``pasar events --after 0 --json``) examples are taken from there, as far as they are in it.
 """
 
 import hashlib

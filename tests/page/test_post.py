@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from domain.errors import Refused, Unavailable
+from domain.events import FeeSet
 from domain.ids import escrow_id
 from services.bus.inspection import Finding
 from services.client import pricing
@@ -33,8 +34,8 @@ class Asked:
     async def workers(self) -> Any:
         return self._view.workers()
 
-    async def fee_ppm(self) -> int:
-        return self._view.fee_ppm()
+    async def fees(self) -> FeeSet:
+        return FeeSet(self._view.fee_ppm())
 
     async def verified(self, client: str, work_key: str, replicas: int) -> None:
         return None

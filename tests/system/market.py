@@ -15,16 +15,23 @@ import jax
 import numpy as np
 import psutil
 
-from domain.events import AnyEvent, EscrowReleased, JobCompleted, ResultVerified
+from domain.bitcoin import parse
+from domain.books import Books
+from domain.events import AnyEvent, EscrowReleased, JobCompleted, PayoutAllotted, PayoutConfirmed, ResultVerified
+from domain.money import MSAT_PER_SAT
+from domain.planning import minimum_sat
 from services import arrays, audit
 from services.bus.connect import connect
 from services.client.session import Session, Work
 from services.config import Settings
 from services.ledger import codec
 from services.ledger.reader import LogReader
-from services.ports import Stored
+from services.ports import Stored, SystemClock
 from services.programs.bounded import loop_bound
 from services.programs.export import export_program
+from services.settlement.follower import fold
+from services.settlement.policy import FLOOR_MSAT
+from services.settlement.regtest import RegtestChain
 from services.stack import roles
 from services.stack.supervisor import Stack
 from services.worker.options import WorkerOptions
@@ -57,7 +64,7 @@ def squares(tasks: int, *, turns: int = 1, **terms: Any) -> Work:
 
 
 def a_worker(**options: Any) -> WorkerOptions:
-    usual: dict[str, Any] = {"price_msat": PRICE_MSAT, "slots": 4, "measure": False, "stake_msat": 100_000}
+    usual: dict[str, Any] = {"price_msat": PRICE_MSAT, "slots": 4, "measure": False, "stake_msat": 1_000_000}
     return WorkerOptions(**{**usual, **options})
 
 
@@ -164,7 +171,9 @@ async def assert_consistent(settings: Settings) -> None:
     assert verdict.checked == end
 
 
-def assert_settled_once(events: list[AnyEvent], job: str, tasks: int, replicas: int) -> None:
+def assert_settled_once(
+    events: list[AnyEvent], job: str, tasks: int, replicas: int, price_msat: int = PRICE_MSAT
+) -> None:
     """Every task of the job was settled once, and every replica of it paid once."""
     verified = [event for event in events if isinstance(event, ResultVerified) and event.job == job]
     released = [event for event in events if isinstance(event, EscrowReleased) and event.job == job]
@@ -173,9 +182,37 @@ def assert_settled_once(events: list[AnyEvent], job: str, tasks: int, replicas: 
     assert Counter(event.task for event in verified if event.settles) == once
     assert Counter((event.task, event.replica) for event in verified) == each
     assert Counter((event.task, event.replica) for event in released) == each
-    assert sum(event.amount_msat for event in released) == tasks * replicas * PRICE_MSAT
+    assert sum(event.amount_msat for event in released) == tasks * replicas * price_msat
     (ended,) = [event for event in events if isinstance(event, JobCompleted) and event.job == job]
     assert (ended.verified, ended.failed) == (tasks, 0)
+
+
+async def paid_out(settings: Settings) -> bool:
+    """Whether every worker was paid on the chain what is worth an output."""
+    books = Books()
+    for event in await facts(settings):
+        fold(books, event)
+    due = (books.due_msat(worker) for worker in books.earned_msat)
+    return not books.open_payouts and all(msat < minimum_sat(FLOOR_MSAT) * MSAT_PER_SAT for msat in due)
+
+
+async def assert_paid_once(settings: Settings, events: list[AnyEvent]) -> int:
+    """The chain of a stopped market paid each worker exactly what its log says; how much to all, in satoshi."""
+    scripts, counted = Counter[bytes](), Counter[bytes]()
+    settled = {event.epoch for event in events if isinstance(event, PayoutConfirmed)}
+    for event in events:
+        if isinstance(event, PayoutAllotted) and event.due == "reward" and event.epoch in settled:
+            scripts[bytes.fromhex(event.script)] += event.amount_sat
+    chain = await RegtestChain.open(settings.home / "chain", clock=SystemClock())
+    try:
+        for block in await chain.blocks(0, (await chain.tip()).height + 1):
+            for raw in block.transactions:
+                for output in parse(raw).outputs:
+                    counted[output.script] += output.value_sat
+    finally:
+        await chain.close()
+    assert {script: counted[script] for script in scripts} == dict(scripts)
+    return scripts.total()
 
 
 async def results(session: Session, events: list[AnyEvent], job: str) -> dict[int, float]:

@@ -4,6 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # bitcoinlib installs a package that is called tests, too
+
 from services import logs
 from services.config import Settings
 from services.stack.daemon import serve

@@ -50,7 +50,7 @@ async def taken_over(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     a_key(folder)
     (folder / "sandbox").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(child, "_PROGRAM", "tests.attacks")
+        patch.setattr(child, "_PROGRAM", (attacks.__file__,))
         async with Executor(folder / "sandbox", Limits(wall_s=10, memory_mb=256)) as executor:
             await executor.warm()
             missing = [name for name in ("own_files", "system_calls") if not executor.applied[name]]
@@ -75,7 +75,7 @@ async def test_attacks_left_no_trace(taken_over: Executor) -> None:
 async def test_attacks_go_through_without_limits(tmp_path: Path) -> None:
     key, own = a_key(tmp_path), tmp_path / "sandboxes" / "own"
     own.mkdir(parents=True)
-    control = (sys.executable, "-I", "-m", "tests.attacks", "control", str(key))
+    control = (sys.executable, "-I", attacks.__file__, "control", str(key))
     process = await asyncio.create_subprocess_exec(*control, cwd=own, stdout=subprocess.PIPE)
     told, _ = await process.communicate()
     refused = set(json.loads(told))
@@ -89,7 +89,7 @@ async def test_attacks_go_through_without_limits(tmp_path: Path) -> None:
 async def stumbling(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Executor]:
     """An executor that has little patience, and whose sandbox stumbles over some programs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(child, "_PROGRAM", "tests.attacks")
+        patch.setattr(child, "_PROGRAM", (attacks.__file__,))
         async with Executor(tmp_path_factory.mktemp("stumbling"), compile_s=3, inspect_s=1) as executor:
             executor.stand_by()
             await executor.warm()

@@ -1,4 +1,5 @@
-"""Whatever is killed while a market works, every task is settled once, and log, stream and read models agree.
+"""Whatever is killed while a market works, every task is settled and paid once, and log, stream, chain and read
+models agree.
 
 ``PASAR_TEST_SEED`` repeats a run.
 """
@@ -15,22 +16,26 @@ import pytest
 from msgspec import structs
 
 from domain.events import JobCompleted
+from domain.money import MSAT_PER_SAT
+from domain.planning import minimum_sat
 from services.client.session import session
 from services.config import Settings
 from services.ledger import codec
+from services.settlement.policy import FLOOR_MSAT
 from services.stack import nats_server, roles
 from services.stack.process import Service
 from services.stack.supervisor import Stack
 from tests.system.market import (
-    PRICE_MSAT,
     SLOW,
     a_worker,
     assert_consistent,
+    assert_paid_once,
     assert_settled_once,
     completed,
     facts,
     history,
     kill,
+    paid_out,
     processes_of,
     results,
     squares,
@@ -39,9 +44,21 @@ from tests.system.market import (
 
 WORKERS = ("anna", "ben", "carla", "dora")
 #: Who is killed how often, in an order that the seed decides.
-VICTIMS = {"market": 4, "relay": 2, "relay-2": 2, "projector": 3, "nats": 2, "postgres": 2, "wipe": 1}
+VICTIMS = {
+    "market": 4,
+    "relay": 2,
+    "relay-2": 2,
+    "projector": 3,
+    "settlement": 3,
+    "arbiter": 2,
+    "nats": 2,
+    "postgres": 2,
+    "wipe": 1,
+}
 KILLS_MIN = 15
 SINGLE, DOUBLE = 400, 100
+#: Enough for several payouts on the way.
+PRICE_MSAT, FUNDS_MSAT = 100_000, 100_000_000
 
 
 @pytest.fixture
@@ -88,17 +105,18 @@ async def test_every_task_is_settled_once_whatever_is_killed(tmp_path: Path, see
     services = (*roles.market_services(workers), roles.role("relay", "relay-2"))
     async with Stack(Settings(home=tmp_path), services) as stack:
         async with session(stack.settings) as client:
-            await client.fund(10_000_000)
+            await client.fund(FUNDS_MSAT)
             jobs = [
-                await client.post(squares(SINGLE, turns=SLOW)),
-                await client.post(squares(DOUBLE, turns=SLOW, replicas=2)),
+                await client.post(squares(SINGLE, turns=SLOW, price_msat=PRICE_MSAT)),
+                await client.post(squares(DOUBLE, turns=SLOW, replicas=2, price_msat=PRICE_MSAT)),
             ]
             shots = await shoot(stack, random.Random(seed), wiped)
             await until(lambda: completed(stack.settings, *jobs), timeout_s=60, what="both jobs completed")
+            await until(lambda: paid_out(stack.settings), timeout_s=60, what="every worker paid")
             await assert_consistent(stack.settings)
             events = await facts(stack.settings)
-            assert_settled_once(events, jobs[0], SINGLE, 1)
-            assert_settled_once(events, jobs[1], DOUBLE, 2)
+            assert_settled_once(events, jobs[0], SINGLE, 1, PRICE_MSAT)
+            assert_settled_once(events, jobs[1], DOUBLE, 2, PRICE_MSAT)
             for job, tasks in zip(jobs, (SINGLE, DOUBLE), strict=True):
                 assert await results(client, events, job) == {task: task * task + 1 for task in range(tasks)}
         ended_at = max(
@@ -107,4 +125,5 @@ async def test_every_task_is_settled_once_whatever_is_killed(tmp_path: Path, see
         during = [name for at, name in shots if at < ended_at]
         assert len(during) >= KILLS_MIN, f"the jobs were over after {len(during)} kills"
     assert processes_of(stack.settings) == []
-    assert PRICE_MSAT * (SINGLE + 2 * DOUBLE) <= 10_000_000
+    paid_sat = await assert_paid_once(stack.settings, events)
+    assert paid_sat > (SINGLE + 2 * DOUBLE) * PRICE_MSAT // MSAT_PER_SAT - len(WORKERS) * minimum_sat(FLOOR_MSAT)

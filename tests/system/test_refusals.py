@@ -11,6 +11,7 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
+from nats.aio.client import Client
 
 from domain import task
 from domain.blobs import blob_ref, equality_tag, result_commitment
@@ -23,12 +24,14 @@ from domain.task import CommitResult, ReturnTasks, SubmitResult, TakeTasks
 from domain.worker import PlaceAsk, RegisterWorker
 from services import bootstrap
 from services.bus import wire
+from services.bus.chain import ask_tip
 from services.bus.commands import DOMAIN, ITEMS_MAX, SUBJECT, Lease, Reply, decode_reply, new_nonce, sign
 from services.bus.connect import connect
+from services.bus.faucet import draw
 from services.config import Settings
 from services.keys import Party, party, verify_key
 from services.ports import SystemClock
-from services.settlement.faucet import draw
+from services.settlement.accounts import Accounts
 from services.stack import roles
 from services.stack.supervisor import Stack
 from tests.spec import PROGRAM, admission
@@ -36,7 +39,7 @@ from tests.system.embedded import eventually
 from tests.system.market import assert_consistent, back, facts, head, kill, ready, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-SERVICES = ("market", "relay", "projector", "settlement")
+SERVICES = ("market", "relay", "projector", "settlement", "arbiter")
 FUNDS_MSAT = 1_000_000
 CLOCK = SystemClock()
 
@@ -66,9 +69,16 @@ class World:
     async def fund(self, name: str, account: str = "escrow", amount_msat: int = FUNDS_MSAT) -> None:
         client = await connect(self.settings, "party", name="test")
         try:
+            await self.opened(client, name, account)
             await draw(client, account, self.party(name).key, amount_msat)
         finally:
             await client.close()
+
+    async def opened(self, client: Client, name: str, account: str) -> None:
+        """Have a script for the account."""
+        tip, own = await ask_tip(client), Accounts(self.settings, name)
+        command = await own.escrow(tip) if account == "escrow" else await own.stake(tip)
+        assert (await self.send(name, command)).refused == []
 
     def a_job(self, name: str, **terms: Any) -> PostJob:
         """What the party would post; change what the test is about."""
@@ -119,7 +129,8 @@ async def refused(market: World, reply: Awaitable[Reply]) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     home = tmp_path_factory.mktemp("refusals")
-    async with Stack(Settings(home=home), list(map(roles.role, SERVICES))) as stack:
+    quiet = Settings(home=home, payout_every=timedelta(days=1))  # no payout comes between
+    async with Stack(quiet, list(map(roles.role, SERVICES))) as stack:
         link = await bootstrap.wires(stack.settings, "party", "test")()
         world = World(stack, link)
         assert (await world.send("inspector", admission(PROGRAM.address))).refused == []

@@ -92,7 +92,7 @@ def test_quote_is_free_and_itemised(m: pasar.Market, score: pasar.Function[..., 
     before, posted = m.escrow(), len(m.jobs())
     quote = score.quote(weights(), inputs(0))
     assert quote.possible
-    assert quote.total_msat == quote.compute_msat + quote.checking_msat + quote.fees_msat > 0
+    assert quote.total_msat == quote.compute_msat + quote.checking_msat + quote.fees_msat + quote.miners_msat > 0
     assert quote.meter.flops > 100
     assert "2 of 2 workers would run it" in repr(quote)
     assert (m.escrow(), len(m.jobs())) == (before, posted)
@@ -176,7 +176,11 @@ def test_same_work_is_handed_out_again_for_a_tenth(
     assert again.result(30) == value
     assert f"reused from              job {first.id}" in repr(again)
     row = m.jobs()[0]
-    assert (row.job, row.original, row.charged_msat) == (again.id, first.id, -(-(row.price_msat + row.fee_msat) // 10))
+    assert (row.job, row.original, row.charged_msat) == (
+        again.id,
+        first.id,
+        -(-(row.price_msat + row.fee_msat + row.chain_msat) // 10),
+    )
 
     async def nothing(job: str) -> list[Any]:
         return []
@@ -204,7 +208,7 @@ def test_what_cannot_be_posted_says_why_and_what_next(m: pasar.Market, score: pa
     assert "lack memory" in repr(m.job(memory_mb=1 << 19)(function).quote(*args))
     with pytest.raises(pasar.EscrowTooSmall, match=r"fund it with m\.fund\(pasar\.sats") as small:
         m.job(price=pasar.sats(1_000_000))(function).submit(*args).result(30)
-    assert small.value.needed_msat == pasar.sats(1_010_000)
+    assert small.value.needed_msat == pasar.sats(1_030_000)
     assert small.value.free_msat == m.balance
     with pytest.raises(pasar.Inadmissible, match="unbounded_loop"):
         m.job(lambda x: jax.lax.while_loop(lambda v: v < x, lambda v: v + 1, 0.0)).quote(np.float32(3))

@@ -43,7 +43,7 @@ NEVER_S = 3600
 async def market(tmp_path: Path) -> AsyncIterator[tuple[Stack, Session]]:
     async with a_market(Settings(home=tmp_path), "anna", "ben") as stack:
         async with session(stack.settings) as client:
-            await client.fund(10_000_000)
+            await client.fund(100_000_000)
             yield stack, client
         await assert_consistent(stack.settings)
 

@@ -1,14 +1,21 @@
 """``pasar receipt verify`` where there is no market: no service, no PASAR_HOME."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
+from domain.events import PayoutConfirmed
 from services.config import Settings
 from services.keys import party
-from services.receipt import form
+from services.ledger.codec import decode_stored
+from services.receipt import form, sentences
+from services.receipt.form import Receipt
+from tests.payroll import played
 from tests.receipts import MARKET, a_market, eventful_job, receipt_of
 from tests.unit.test_commands import MALLORY
 from ui.cli import app
@@ -91,3 +98,93 @@ def test_receipt_must_be_of_the_market_that_this_machine_knows(file: Path, monke
     forged = verify(file)
     assert forged.exit_code == 1
     assert "does not hold (key)" in str(forged.exception)
+
+
+# ------------------------------------------------------------------------------------------------------------- payouts
+@pytest.fixture
+async def paid(file: Path) -> Path:
+    """The receipt of a job that two payouts paid for."""
+    game = played(MARKET.key)
+    return put(file, await receipt_of(game.records, game.paid))
+
+
+def put(file: Path, receipt: Receipt) -> Path:
+    file.write_bytes(form.encode(receipt))
+    return file
+
+
+def test_payouts_are_told_in_sentences(paid: Path) -> None:
+    game = played(MARKET.key)
+    said = verify(paid, "--key", MARKET.key).stdout
+    assert "- Payout 1 paid 20,000 sat of it in block 111, mined 2030-01-01 00:00:00 UTC, and binds" in said
+    assert f"    transaction {game.market.txid_of(1)}\n    block       {game.blocks[0]}\n" in said
+    assert f"    worker      {game.market.workers[0][:12]}… 10,000 sat" in said
+    assert "All 45,000 sat that workers earned are paid, by 2 transactions." in said
+    assert "The chain is regtest, where anybody makes blocks at no cost" in said
+    assert "bitcoin-cli" not in said
+
+
+def test_on_a_chain_of_worth_whoever_verifies_is_told_to_ask_a_node(paid: Path) -> None:
+    claims = replace(form.decode(paid.read_bytes()).claims, network="signet")
+    (said,) = sentences.chain(claims)
+    assert f"`bitcoin-cli getblockheader {played(MARKET.key).blocks[1]}`, and name what it knows with --block" in said
+    assert sentences.chain(claims, named=True) == ["Its blocks are among those that you know to be in the best chain."]
+
+
+def test_payouts_are_told_in_json(paid: Path) -> None:
+    game = played(MARKET.key)
+    told = msgspec.json.decode(verify(paid, "--key", MARKET.key, "--json").stdout)
+    claims = told["claims"]
+    assert (claims["network"], claims["paid_msat"], claims["settled_msat"]) == ("regtest", 45_000_000, 45_000_000)
+    assert [one["txid"] for one in claims["payouts"]] == [game.market.txid_of(1), game.market.txid_of(2, rung=1)]
+    assert told["in_best_chain"] is None
+
+
+def test_blocks_that_are_named_must_hold_the_payouts(paid: Path) -> None:
+    first, second = played(MARKET.key).blocks
+    done = verify(paid, "--any-key", "--block", first, "--block", second.upper())
+    assert "Its blocks are among those that you know to be in the best chain." in done.stdout
+    told = verify(paid, "--any-key", "--block", first, "--json")
+    assert (told.exit_code, msgspec.json.decode(told.stdout)["check"]) == (1, "block")
+
+
+def test_blocks_can_be_named_in_a_file_by_hash_or_header(paid: Path) -> None:
+    headers = paid.with_name("headers")
+    first, second = played(MARKET.key).blocks
+    events = (event.stored for event in form.decode(paid.read_bytes()).events)
+    header = next(event.header for event in map(decode_stored, events) if isinstance(event, PayoutConfirmed))
+    headers.write_text(f"# from my node\n{header}\n\n{second}\n")
+    told = msgspec.json.decode(verify(paid, "--any-key", "--headers", str(headers), "--json").stdout)
+    assert told["in_best_chain"] is True
+    headers.write_text(f"{first}\nnone\n")
+    assert "'none' names no block" in str(verify(paid, "--any-key", "--headers", str(headers)).exception)
+    assert "cannot be read" in str(verify(paid, "--any-key", "--headers", str(headers / "x")).exception)
+
+
+async def test_what_is_earned_and_not_paid_yet_is_told(file: Path) -> None:
+    game = played(MARKET.key)
+    put(file, await receipt_of(game.records, game.earned))
+    assert "200 sat are earned, not paid yet: the next payout is planned when" in verify(file, "--any-key").stdout
+    told = msgspec.json.decode(verify(file, "--any-key", "--block", "0" * 64, "--json").stdout)
+    assert (told["claims"]["payouts"], told["in_best_chain"]) == ([], None)
+
+
+def test_market_without_a_chain_is_said_to_have_none(file: Path) -> None:
+    assert "not paid on a chain: the market has not joined one." in verify(file, "--any-key").stdout
+
+
+def test_verifying_loads_no_driver_and_takes_less_than_a_second(paid: Path) -> None:
+    """In a process of its own, as whoever keeps the file runs it."""
+    told = (
+        "import sys, time; started = time.perf_counter()\n"
+        "from ui.cli import app\n"
+        f"try: app(['receipt', 'verify', {str(paid)!r}, '--any-key'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(time.perf_counter() - started, {name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run((sys.executable, "-c", told), capture_output=True, text=True, check=True).stdout
+    took_s, _, loaded = done.splitlines()[-1].partition(" ")
+    assert "All 45,000 sat" in done
+    assert float(took_s) < 1
+    for driver in ("asyncpg", "nats", "jax", "eventsourcing", "bitcoinlib", "pbk", "Crypto", "sqlalchemy"):
+        assert f"'{driver}'" not in loaded

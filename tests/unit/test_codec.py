@@ -13,7 +13,7 @@ from services.ledger.codec import CLASSES, EVENTS, NAMES, Meta, decode, decode_m
 from services.ports import Stored
 from tests.golden.generate import FOLDER, example
 
-#: Those in ``older`` lack fields that came later.
+#: Those in ``older`` lack fields that came later; its folders are an event's forms in their order.
 GOLDEN = sorted(FOLDER.rglob("*.json"))
 META = Meta("U" + "A" * 55, "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
@@ -23,12 +23,23 @@ def test_every_event_has_a_golden_file() -> None:
     assert not missing, f"run `python -m tests.golden.generate` and commit what it writes: {missing}"
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.relative_to(FOLDER).with_suffix("").as_posix())
 def test_golden_event_decodes_forever(path: Path) -> None:
     event = decode(path.stem, path.read_bytes())
     assert type(event) in EVENTS
     if path.stem in CLASSES:
         assert type(event) is CLASSES[path.stem]
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "older").rglob("*.json")), ids=lambda path: str(path.parts[-2:]))
+def test_older_form_of_an_event_is_read_with_the_defaults_of_later_fields(path: Path) -> None:
+    newest, generation = CLASSES[path.stem], int(path.parent.name)
+    assert generation == 1 or (path.parents[1] / str(generation - 1) / path.name).exists()
+    stored = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    later = [field for field in msgspec.structs.fields(newest) if field.encode_name not in stored]
+    assert later, "it has every field of today's, so nothing is older in it"
+    event = decode(path.stem, path.read_bytes())
+    assert all(getattr(event, field.name) == field.default for field in later)
 
 
 @pytest.mark.parametrize("name", CLASSES)

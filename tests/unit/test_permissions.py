@@ -48,6 +48,10 @@ def test_what_the_market_answers_is_heard_by_the_market_alone(subject: str) -> N
     assert heard == {"market"}
 
 
+def test_arbiter_is_asked_by_settlement_alone() -> None:
+    assert who_may_publish("pasar.arbiter") == {"settlement"}
+
+
 def test_signed_root_is_for_everybody_who_reads_or_acts() -> None:
     assert who_may_publish("pasar.log.root") == {"public", "reader", "party", "inspector", "settlement"}
 

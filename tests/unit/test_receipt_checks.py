@@ -37,7 +37,7 @@ async def test_a_receipt_of_another_event_fails_at_inclusion_and_is_checked_no_f
     assert verified is None
     assert by(False, checks) == ["inclusion"]
     assert by(True, checks)[-1] == "order"
-    assert by(None, checks) == ["events", "story", "money", "claims", "results"]
+    assert by(None, checks) == ["events", "story", "money", "payment", "anchor", "block", "claims", "results"]
     (broken,) = (one.what for one in checks if one.what)
     assert broken == "its events are not those of the log that the market signed"
 

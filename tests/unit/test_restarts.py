@@ -33,4 +33,5 @@ def test_services_of_one_stage_start_together_and_others_alone() -> None:
     alone = [Service(name=name, argv=("/bin/true",)) for name in "ab"]
     assert [[service.name for service in stage] for stage in stages(alone)] == [["a"], ["b"]]
     names = [[service.name for service in stage] for stage in stages(market_services(local_workers(2)))]
-    assert names == [["market"], ["relay", "projector", "inspector", "referee", "settlement", "worker-1", "worker-2"]]
+    around = ["relay", "projector", "inspector", "referee", "settlement", "arbiter", "worker-1", "worker-2"]
+    assert names == [["market"], around]

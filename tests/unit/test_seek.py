@@ -9,7 +9,7 @@ from services.viewing.archive import Archive
 from services.viewing.past import Folds, Past
 from services.viewing.search import Found, search
 from services.viewing.seek import beginnings
-from tests.onchain import p2wpkh
+from tests.minting import p2wpkh
 from tests.page.recorded import demo
 from tests.payouts import told
 

@@ -104,6 +104,10 @@ def _show(report: "Report", *, keep: bool) -> None:
         rows.append((worker.name, str(worker.verified), str(worker.rejected), *amounts))
     rows.append(("together", "", "", sat(report.paid_msat), sat(report.slashed_msat)))
     print(columns(rows))
+    print(f"\nescrow funded by transaction {report.escrow_txid}")
+    for name in report.payouts:
+        print(f"workers paid by transaction  {name}")
+    print(f"the log is bound into block {report.anchor_height}; miners got {report.fees_sat:,} sat")
     verdict = "every invariant holds" if report.audit["ok"] else "AN INVARIANT IS BROKEN; run `pasar audit`"
     print(f"\naudit of {report.events} events: {verdict}")
     print(f"{report.seconds:.1f} s in all")

@@ -1,21 +1,26 @@
 """``pasar escrow``: a client's money on the market."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import typer
 
 from domain.errors import Refused
 from ui.commands.running import CLIENT, As, ask, attached, run, shown
-from ui.format import AsJson, columns, parse_msat, print_json, sat
+from ui.format import AsJson, columns, parse_msat, print_json, sat, say
 
 if TYPE_CHECKING:
     from services.client.session import Session
     from services.config import Settings
     from services.projections.queries import Escrow, Reader
+    from services.settlement.refund import EscrowReceipt
     from ui.onchain import OnChain
 
-app = typer.Typer(name="escrow", help="A client's money: fund it, look at it, take it back.", no_args_is_help=True)
+T = TypeVar("T")
+app = typer.Typer(
+    name="escrow", help="A client's money: open it, fund it, look at it, take it back.", no_args_is_help=True
+)
 Amount = Annotated[int, typer.Argument(parser=parse_msat, metavar="SAT", help="As 12, 12sat or 1500msat.")]
 
 
@@ -31,19 +36,52 @@ class SayHowMuch(Refused):
     template: ClassVar[str] = "say how much: an amount, or --all for everything that is free"
 
 
-@app.command()
-def fund(amount: Amount, as_: As = CLIENT, as_json: AsJson = False) -> None:
-    """Put money into the escrow; on this market it is play money from a faucet.
+class OneOrTheOther(Refused):
+    template: ClassVar[str] = "--receipt takes back all that the escrow's script holds; leave out the amount and --all"
+
+
+@app.command("open")
+def open_(as_: As = CLIENT, as_json: AsJson = False) -> None:
+    """Have an address to pay one's budget to; a new one when the term of the last is about to end.
+
+    Two of client, market and arbiter can spend what is paid there, and after the term the client alone.
 
     Examples:
 
-      pasar escrow fund 1000
+      pasar escrow open
 
-      pasar escrow fund 250000msat --as alice
+      pasar escrow open --as alice --json | jq -r .address
+    """
+
+    async def opened(client: "Session") -> "EscrowReceipt":
+        await client.open_escrow()
+        return await client.escrow_receipt()
+
+    _show_receipt(run(_in_session(attached(), as_, opened)), as_, as_json)
+
+
+@app.command()
+def fund(amount: Amount, as_: As = CLIENT, as_json: AsJson = False) -> None:
+    """Put money into the escrow.
+
+    On the embedded chain it is play money from a faucet. On any other chain you pay yourself, from a wallet of yours:
+    the command names the address and waits until the payment counts.
+
+    Examples:
+
+      pasar escrow fund 100000
+
+      pasar escrow fund 250000 --as alice
     """
 
     async def put(client: "Session") -> None:
-        await client.fund(amount)
+        from services.client.session import PayYourself
+
+        try:
+            await client.fund(amount)
+        except PayYourself as pay:
+            say(f"pay {sat(amount)} to {pay.facts['address']} ({pay.facts['network']}); waiting for it, Ctrl-C is safe")
+            await client.until_funded(amount)
 
     _done(run(_moved(attached(), as_, put)), as_json, f"funded with {sat(amount)}")
 
@@ -54,17 +92,35 @@ def refund(
         int | None, typer.Argument(parser=parse_msat, metavar="[SAT]", help="As 12, 12sat or 1500msat.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that is free.")] = False,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(help="Without the market: an escrow receipt; the wallet on this machine signs.", dir_okay=False),
+    ] = None,
+    to: Annotated[str, typer.Option(metavar="ADDRESS", help="With --receipt: where to; your wallet if absent.")] = "",
+    rate: Annotated[
+        int, typer.Option(min=1, max=1_000, metavar="SAT", help="With --receipt: fee for a virtual byte.")
+    ] = 2,
     as_: As = CLIENT,
     as_json: AsJson = False,
 ) -> None:
     """Take free money out of the escrow, back to the client; what is reserved for jobs stays.
+
+    The next payout brings it to your wallet. With --receipt nobody is asked: it prints the signed transaction that
+    takes all that the escrow's script holds, which any node takes once the term is over (`pasar chain send`).
 
     Examples:
 
       pasar escrow refund 100
 
       pasar escrow refund --all --as alice
+
+      pasar escrow refund --receipt escrow.json | pasar chain send -
     """
+    if receipt is not None:
+        if amount is not None or everything:
+            raise OneOrTheOther
+        _refund_alone(receipt, to, rate, as_, as_json)
+        return
     from services.client.session import Session
     from services.projections.queries import Reader
 
@@ -85,7 +141,68 @@ def refund(
             await client.refund(taken[0])
 
     left = run(_moved(settings, as_, take))
-    _done(left, as_json, f"{sat(taken[0])} went back to {as_}")
+    _done(left, as_json, f"{sat(taken[0])} go back to {as_} with the next payout")
+
+
+def _refund_alone(path: Path, to: str, rate: int, as_: str, as_json: bool) -> None:
+    """Sign the refund from receipt and wallet, with no market, no node and no network."""
+    from domain.bitcoin import parse, txid, vsize
+    from services.config import from_environment
+    from services.settlement import refund as alone
+    from services.settlement.wallet import wallet
+
+    receipt = alone.decode(path.read_bytes())
+    own = wallet(from_environment(), as_, network=receipt.network)
+    raw = alone.refund(receipt, own, rate_msat=rate * 1_000, address=to or None)
+    tx = parse(raw)
+    held_sat, left_sat = sum(coin.value_sat for coin in receipt.coins), tx.outputs[0].value_sat
+    valid_from = receipt.expires_height + 1
+    if as_json:
+        print_json(
+            {"raw": raw.hex(), "txid": txid(tx), "value_sat": left_sat, "fee_sat": held_sat - left_sat,
+             "vsize": vsize(raw), "valid_from_height": valid_from}
+        )  # fmt: skip
+        return
+    say(f"{left_sat:,} sat go to {to or own.payout_address()}, {held_sat - left_sat:,} sat to the miners")
+    say(f"nodes take it from block {valid_from:,} on")
+    print(raw.hex())
+
+
+@app.command("receipt")
+def receipt_(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; printed if absent.")] = None,
+    as_: As = CLIENT,
+    as_json: AsJson = False,
+) -> None:
+    """Save what a refund without the market takes: the escrow's script, and the outputs that it holds now.
+
+    Save it again after each payout, which leaves the escrow another output. It holds no secret; your wallet does.
+
+    Examples:
+
+      pasar escrow receipt -o escrow.json
+
+      pasar escrow refund --receipt escrow.json
+    """
+    from services.settlement.refund import encode
+
+    found = run(_in_session(attached(), as_, lambda client: client.escrow_receipt()))
+    if out is not None:
+        out.write_bytes(encode(found))
+        say(f"saved to {out}")
+    if out is None or as_json:
+        print(encode(found).decode(), end="")
+
+
+def _show_receipt(receipt: "EscrowReceipt", as_: str, as_json: bool) -> None:
+    if as_json:
+        print_json(receipt)
+        return
+    print(f"escrow {receipt.account} of {as_}")
+    print(f"  pay to     {receipt.address} ({receipt.network})")
+    print(f"  until      block {receipt.expires_height:,}; from then on you can take it back alone")
+    print(f"  holds      {sum(coin.value_sat for coin in receipt.coins):,} sat on the chain")
+    print(f"  script     {receipt.descriptor}")
 
 
 @app.command()
@@ -150,6 +267,13 @@ def _own(settings: "Settings", name: str) -> str:
     from services.keys import party
 
     return escrow_id(party(settings, name).key)
+
+
+async def _in_session(settings: "Settings", name: str, work: "Callable[[Session], Awaitable[T]]") -> T:
+    from services.client.session import session
+
+    async with session(settings, name) as client:
+        return await work(client)
 
 
 async def _moved(settings: "Settings", name: str, move: "Callable[[Session], Awaitable[None]]") -> "Escrow":

@@ -193,7 +193,7 @@ async def _waiting(reader: "Reader", job: "Job", tasks: "list[Task]") -> "Waitin
         return None
     program, workers = await reader.program(job.program), await reader.workers()
     meter = None if program is None else program.meter
-    return waiting.why(job, meter, workers, fee_ppm=await reader.fee_ppm(), since=since)
+    return waiting.why(job, meter, workers, fee_ppm=(await reader.fees()).fee_ppm, since=since)
 
 
 def _show(job: "Job", tasks: "list[Task]", waiting: "Waiting | None", limit: int) -> None:

@@ -252,7 +252,8 @@ async def _not_enough(client: "Session", work: "Work", name: str, due_msat: int)
             free_msat = (await reader.escrow(client.escrow)).free_msat
         except UnknownEscrow:
             free_msat = 0
-        fee = fee_msat(work.price_msat, await reader.fee_ppm())
+        fees = await reader.fees()
+        fee = fee_msat(work.price_msat, fees.fee_ppm) + fee_msat(work.price_msat, fees.chain_ppm)
     needed_msat = due_msat or work.tasks * work.replicas * (work.price_msat + fee)
     missing = sat(needed_msat - free_msat).replace(",", "").removesuffix(" sat")
     as_ = "" if name == CLIENT else f" --as {name}"

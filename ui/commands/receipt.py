@@ -1,7 +1,7 @@
 """``pasar receipt``: what a client keeps of a job, and anybody can check alone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from services.receipt.form import Receipt
     from services.receipt.verify import Verified
 
+#: Workers of each payout that are listed.
+WORKERS_MAX: Final = 20
 app = typer.Typer(
     name="receipt", help="What a client keeps of a job and can check without the market.", no_args_is_help=True
 )
@@ -54,7 +56,7 @@ def save(
 
       pasar receipt save 3fa2 --results -o sweep.receipt.json
     """
-    from services.receipt import form
+    from services.receipt import form, sentences
     from services.receipt.verify import verify
 
     receipt = run(_make(attached(), job, as_, results))
@@ -66,9 +68,10 @@ def save(
     except OSError as error:
         raise NoFile(file=path, verb="written", reason=error.strerror) from None
     if as_json:
-        print_json({"file": str(path), **_summary(verified)})
+        print_json({"file": str(path), **_summary(verified), **_payouts(verified)})
         return
     print(f"wrote {path}: {count(verified.events, 'event')} in {verified.bytes:,} bytes, under {_root(verified)}")
+    print(sentences.settled(verified.claims))
     print(f"check it anywhere, without the market: `pasar receipt verify {path} --key {verified.market}`")
 
 
@@ -108,6 +111,13 @@ def verify(
     result: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A result that must be one of the job; may be repeated.")
     ] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HASH", help="A block that your node has in the best chain; may be repeated."),
+    ] = None,
+    headers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file of such blocks, a hash or a header a line.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a receipt alone: every byte of it, with no market, no database and no network.
@@ -115,11 +125,16 @@ def verify(
     Exit status 0 only if it holds under the key of the market that you know: that of --key, of PASAR_MARKET_KEY, or of
     the market on this machine. Else the first check that fails is named.
 
+    What is paid is proven down to a block's header. With --block or --headers that block must be one of those that you
+    name, because only a node knows the best chain.
+
     Examples:
 
       pasar receipt verify 3fa2.receipt.json
 
       pasar receipt verify 3fa2.receipt.json --key UBX7... --result task-0.safetensors
+
+      pasar receipt verify 3fa2.receipt.json --block "$(bitcoin-cli getblockhash 112)"
 
       pasar receipt verify 3fa2.receipt.json --any-key
 
@@ -130,7 +145,8 @@ def verify(
 
     try:
         market = None if any_key else key or _known()
-        verified = check(_read(file), market=market, results=[_read(one) for one in result or ()])
+        blocks = _named(block, headers)
+        verified = check(_read(file), market=market, results=[_read(one) for one in result or ()], blocks=blocks)
     except (ReceiptBroken, NoKey) as broken:
         if not as_json:
             raise
@@ -138,9 +154,19 @@ def verify(
         print_json({"ok": False, "check": check_name, "message": str(broken)})
         raise typer.Exit(1) from None
     if as_json:
-        print_json({"ok": True, **_summary(verified), "given": verified.given, "claims": verified.claims})
+        known = {"in_best_chain": None if blocks is None or not verified.claims.payouts else True}
+        print_json({"ok": True, **_summary(verified), "given": verified.given, **known, "claims": verified.claims})
         return
-    _say(verified, pinned=not any_key, results=result or [])
+    _say(verified, pinned=not any_key, results=result or [], named=blocks is not None)
+
+
+def _named(block: list[str] | None, headers: Path | None) -> frozenset[str] | None:
+    """The blocks that the verifier knows; absent if it names none."""
+    from services.receipt import blocks
+
+    if block is None and headers is None:
+        return None
+    return blocks.named(block or ()) | (blocks.read(_read(headers)) if headers is not None else frozenset())
 
 
 def _known() -> str:
@@ -158,7 +184,9 @@ def _known() -> str:
         raise NoKey from None
 
 
-def _say(verified: "Verified", *, pinned: bool, results: list[Path]) -> None:
+def _say(verified: "Verified", *, pinned: bool, results: list[Path], named: bool) -> None:
+    from services.receipt import sentences
+
     claims = verified.claims
     methods = {settled.method for settled in claims.results}
     print(f"The receipt holds for job {verified.job}.")
@@ -179,11 +207,22 @@ def _say(verified: "Verified", *, pinned: bool, results: list[Path]) -> None:
     )
     if claims.original:
         print(f"- The results are those of job {claims.original}, which was verified before.")
-    charged = f", {sat(claims.charged_msat)} to the market" if claims.charged_msat else ""
+    charged = f", {sat(claims.charged_msat)} by the market" if claims.charged_msat else ""
     print(
-        f"- Of {sat(claims.reserved_msat)} reserved {sat(claims.paid_msat)} went to workers{charged} "
-        f"and {sat(claims.freed_msat)} back."
+        f"- Of {sat(claims.reserved_msat)} reserved {sat(claims.paid_msat)} were earned by workers{charged}; "
+        f"{sat(claims.freed_msat)} went back."
     )
+    for payout in claims.payouts:
+        print(f"- {sentences.paid(payout)}")
+        print(f"    transaction {payout.txid}")
+        print(f"    block       {payout.block}")
+        for share in payout.paid[:WORKERS_MAX]:
+            print(f"    worker      {short(share.worker)} {sat(share.amount_msat)}")
+        if len(payout.paid) > WORKERS_MAX:
+            print(f"    and {count(len(payout.paid) - WORKERS_MAX, 'more worker')}; --json has all")
+    print(f"- {sentences.settled(claims)}")
+    for said in sentences.chain(claims, named=named):
+        print(f"- {said}")
     for file, tasks in zip(results, verified.given, strict=True):
         print(f"- {file} is the result of task {', '.join(map(str, tasks))}.")
     if verified.contents:
@@ -195,6 +234,10 @@ def _say(verified: "Verified", *, pinned: bool, results: list[Path]) -> None:
 def _summary(verified: "Verified") -> dict[str, object]:
     parts = ("job", "market", "size", "root", "events", "first", "last", "bytes", "contents")
     return {part: getattr(verified, part) for part in parts}
+
+
+def _payouts(verified: "Verified") -> dict[str, object]:
+    return {part: getattr(verified.claims, part) for part in ("paid_msat", "settled_msat", "payouts")}
 
 
 def _root(verified: "Verified") -> str:

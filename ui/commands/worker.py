@@ -49,6 +49,9 @@ def run_(
         int,
         typer.Option(parser=parse_msat, metavar="SAT", help="Stake, from the faucet when it registers first."),
     ] = "1000",  # type: ignore[assignment]
+    payout: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where it is paid; a wallet of its own in PASAR_HOME if absent.")
+    ] = "",
     memory: Annotated[int, typer.Option(min=64, metavar="MB", help="Memory that a task may use.")] = 2048,
     platform: Annotated[
         str, typer.Option(help="Device that tasks run on: cpu, cuda or tpu; only cpu has been tried so far.")
@@ -86,6 +89,7 @@ def run_(
         platform=_platform(platform),
         memory_mb=memory,
         stake_msat=stake,
+        payout_address=payout,
         measure=measure,
     )
     who = party(settings, name)

@@ -17,6 +17,7 @@ from ui.page.auditing import auditor
 from ui.page.context import Context
 from ui.page.live import Watch
 from ui.page.parts import frame, html
+from ui.page.parts.job.receipt import show_checks
 
 #: The largest files that are taken.
 LOG_MB: Final = 256
@@ -155,7 +156,7 @@ def _receipt(context: Context) -> None:
         return
     known = _known()
     verified, checks = check(file.getvalue(), market=known)
-    html.show("receipt_checks.html", context, verified=verified, checks=checks, known=known)
+    show_checks(context, verified, checks, known)
 
 
 def _known() -> str | None:

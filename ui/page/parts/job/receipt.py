@@ -1,5 +1,6 @@
 """The receipt of a completed job: made, verified and handed out."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import streamlit as st
@@ -10,7 +11,7 @@ from services.bus.wire import BusError
 from services.config import Settings
 from services.ledger.root import SignedRoot
 from services.projections.queries import Job
-from services.receipt import form
+from services.receipt import form, sentences
 from services.receipt.checks import Check, check
 from services.receipt.make import make
 from services.receipt.verify import Verified
@@ -18,6 +19,8 @@ from ui.page import process
 from ui.page.context import Context
 from ui.page.parts import frame, html
 
+#: Workers of each payout that are listed.
+WORKERS_MAX: Final = 40
 _KEPT: Final = "receipt"
 
 
@@ -46,7 +49,8 @@ def _verified(context: Context, settings: Settings, job: Job) -> None:
 
 def _shown(context: Context, settings: Settings, market: str, job: Job) -> None:
     st.caption(
-        "The job's events as the log holds them, and the proof that they are under the root that the market signed."
+        "The job's events as the log holds them, and the proof that they are under the root that the market signed; "
+        "what was paid, down to the block that holds the transaction."
     )
     if st.button("Verify now", key="verify"):
         made = process.market().ask(_make(settings, market, job.job))
@@ -55,7 +59,7 @@ def _shown(context: Context, settings: Settings, market: str, job: Job) -> None:
     file = f"{job.job}.receipt.json"
     if kept is not None and kept[0] == job.job:
         _, made, (verified, checks) = kept
-        html.show("receipt_checks.html", context, verified=verified, checks=checks, known=market)
+        show_checks(context, verified, checks, market)
         st.download_button(
             f"Download the receipt ({len(made):,} bytes)",
             made,
@@ -66,6 +70,16 @@ def _shown(context: Context, settings: Settings, market: str, job: Job) -> None:
         )
     html.show("command.html", context, line=f"pasar receipt save {job.job[:8]}")
     html.show("command.html", context, line=f"pasar receipt verify {file} --key {market}")
+
+
+def show_checks(context: Context, verified: Verified | None, checks: Sequence[Check], known: str | None) -> None:
+    """What a receipt proves, which payouts paid for the job, and every check by name.
+
+    Args:
+        known: The key that must have signed; absent if none is known here.
+    """
+    facts = {"verified": verified, "checks": checks, "known": known, "workers_max": WORKERS_MAX}
+    html.show("receipt_checks.html", context, sentences=sentences, **facts)
 
 
 async def _make(settings: Settings, market: str, job: str) -> bytes:

@@ -1,0 +1,341 @@
+"""Settlement: follows the chain for the market, and brings its payouts into it.
+
+Each turn: follow the chain (go back where it was reorganised, then forward), look at the blocks that are deep enough,
+see every payout through, and plan the next when it is due. What it tells the market is checked there; what it loses in
+a crash it finds again, because a deposit is counted once and a payout is the same transaction however often it is sent.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import structlog
+from msgspec import Struct
+
+from domain import paying, payout, planning
+from domain.bitcoin import OutPoint
+from domain.books import Books, Payout, State
+from domain.commands import Command
+from domain.errors import Refused
+from domain.planning import NothingToPay
+from domain.settlement import (
+    AbandonPayout,
+    AdvanceChain,
+    ConfirmPayout,
+    JoinChain,
+    PlanPayout,
+    RecordBroadcast,
+    ReorganiseChain,
+    ReturnLapsed,
+)
+from services.bus.client import Commander
+from services.bus.wire import BusError
+from services.ledger.root import SignedRoot
+from services.ports import BlockId, Chain, Clock
+from services.settlement import cosigning
+from services.settlement.cosigning import Declined, Signed, SignPayout
+from services.settlement.errors import ForeignChain, TransactionRefused
+from services.settlement.follower import Follower
+from services.settlement.lib import Library
+from services.settlement.outbox import Outbox
+from services.settlement.wallet import Signer
+from services.settlement.watch import Rungs, Settled, look
+
+#: Blocks that are read at a time, and items of one command.
+PAGE: Final = 100
+ITEMS: Final = 200
+#: Blocks without a confirmation after which the next rung is sent.
+RUNG_BLOCKS: Final = 6
+RETRY_S: Final = 1.0
+#: How long a fee rate should let a payout wait, in blocks.
+TARGET_BLOCKS: Final = 6
+#: How long the stream may take to show what the market recorded.
+HEAR_S: Final = 30
+
+log = structlog.get_logger()
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """On what the market settles.
+
+    Attributes:
+        every: Time between two payouts, at least.
+        poll_s: Time between two looks at the chain.
+    """
+
+    join: JoinChain
+    every: timedelta
+    quiet: timedelta | None
+    poll_s: float
+
+
+class Agent:
+    """Settles one market."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        commander: Commander,
+        follower: Follower,
+        terms: Callable[[BlockId], Awaitable[Terms]],
+        ask_arbiter: Callable[[SignPayout], Awaitable[Signed | Declined]],
+        signed_root: Callable[[], Awaitable[SignedRoot]],
+        cosigner: tuple[Library, Signer],
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        mine: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Args:
+        terms: Told the tip, on what to settle; it waits for the arbiter.
+        mine: Asks for a block, where the chain is the market's own.
+        """
+        self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
+        self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
+        self._outbox, self._clock, self._mine = outbox, clock, mine
+        self._terms: Terms | None = None
+        self._rungs = Rungs()
+        self._scanned: int | None = None
+        self._sent: dict[int, tuple[str, int, str]] = {}
+        self._funding: dict[str, tuple[OutPoint, ...]] = {}
+        self._due: _Due | None = None
+        self._soon = asyncio.Event()
+        self.waits_for = ""
+
+    def status(self) -> dict[str, object]:
+        books = self._follower.books
+        chain = books.chain
+        return {
+            "network": chain.network if chain else None,
+            "height": books.height,
+            "payouts": len(books.payouts),
+            "open_payouts": books.open_payouts,
+            "waits_for": self.waits_for,
+        }
+
+    def hurry(self) -> None:
+        """Look at the chain now."""
+        self._soon.set()
+
+    async def run(self) -> None:
+        """Settle for ever."""
+        while True:
+            self._soon.clear()
+            try:
+                poll_s = await self.turn()
+            except (BusError, OSError, TimeoutError, Refused) as error:
+                log.warning("settlement waits", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_s):
+                    await self._soon.wait()
+
+    async def turn(self) -> float:
+        """Do what there is to do now; how long until the next look at the chain, in seconds.
+
+        Raises:
+            BusError, TimeoutError, OSError, Refused: Somebody who is needed does not answer, or says no.
+        """
+        if self._terms is None:
+            self._terms = await self._join()
+        await self._follow_chain()
+        await self._see_through()
+        await self._plan(self._terms)
+        return self._terms.poll_s
+
+    # ----------------------------------------------------------------------------------------------------- the market
+    async def _tell(self, items: Sequence[Command]) -> list[str]:
+        """Have the market record these, and wait until the books show it.
+
+        Returns:
+            The names of the refusals.
+        """
+        refused: list[str] = []
+        for start in range(0, len(items), ITEMS):
+            reply = await self._commander.send(items[start : start + ITEMS], strict=False)
+            refused += [one.name for one in reply.refused]
+            for one in reply.refused:
+                if one.name not in ("AlreadyCredited", NothingToPay.__name__):
+                    log.warning("the market refuses", reason=one.message)
+            async with asyncio.timeout(HEAR_S):
+                await self._follower.reached(reply.position)
+        return refused
+
+    async def _join(self) -> Terms:
+        tip = await self._chain.tip()
+        terms = await self._terms_of(tip)
+        reply = await self._commander.send([terms.join])
+        async with asyncio.timeout(HEAR_S):
+            await self._follower.reached(reply.position)
+        return terms
+
+    # ------------------------------------------------------------------------------------------------------ the chain
+    async def _follow_chain(self) -> None:
+        """Tell the market of the chain's new end, then look at what is deep enough."""
+        books, tip = self._follower.books, await self._chain.tip()
+        if self._scanned is None:  # what was told last may not have been looked at
+            self._scanned = self._deep(books, books.tips[-2][0] if len(books.tips) > 1 else books.height)
+        if tip != BlockId(*books.tips[-1]):
+            fork = await self._fork()
+            items: list[Command] = []
+            if fork != BlockId(*books.tips[-1]):
+                items.append(ReorganiseChain(*fork))
+                self._scanned = min(self._scanned, self._deep(books, fork.height))
+                self._mine()  # what left the chain waits to be mined again
+            if tip.height > fork.height:
+                items.append(AdvanceChain(*tip))
+            await self._tell(items)
+        await self._look(self._deep(books, books.height))
+
+    async def _fork(self) -> BlockId:
+        """The newest block that the market was told of and that is still in the chain.
+
+        Raises:
+            ForeignChain: None is.
+        """
+        for height, name in reversed(self._follower.books.tips):
+            found = await self._chain.blocks(height, 1)
+            if found and found[0].id.hash == name:
+                return found[0].id
+        raise ForeignChain(blocks=len(self._follower.books.tips))
+
+    def _deep(self, books: Books, height: int) -> int:
+        """The highest block that is deep enough when the chain ends at ``height``."""
+        assert books.chain is not None
+        return height - books.chain.confirmations + 1
+
+    async def _look(self, upto: int) -> None:
+        """Find deposits, payouts and spent outputs in the blocks up to this one."""
+        assert self._scanned is not None
+        while self._scanned < upto:
+            start = self._scanned + 1
+            blocks = await self._chain.blocks(start, min(PAGE, upto - self._scanned))
+            books = self._follower.books
+            for block in blocks:
+                found = look(block, books, self._rungs.of(books))
+                self._funding |= found.funding
+                items = [
+                    await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
+                    for one in found.told
+                ]
+                if items:
+                    await self._tell(items)
+            self._scanned += len(blocks)
+            if not blocks:
+                return
+
+    async def _confirmation(self, epoch: int, name: str, height: int) -> ConfirmPayout:
+        proof = await self._chain.proof(name, height)
+        branch = tuple(one.hex() for one in proof.branch)
+        return ConfirmPayout(epoch, name, height, proof.header.hex(), proof.index, branch)
+
+    # -------------------------------------------------------------------------------------------------------- payouts
+    async def _see_through(self) -> None:
+        """Sign, send, send dearer, or give up what is open; the oldest first."""
+        books = self._follower.books
+        for epoch in books.open_payouts:
+            found = books.payouts[epoch]
+            gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
+            waits = found.state is not State.CONTESTED and await self._may_return(gone)
+            if paying.may_abandon(books, found) and not waits:
+                await self._tell([AbandonPayout(epoch)])
+            elif gone:
+                self.waits_for = f"payout {epoch} waits for an output that is gone to come back, or to be gone for good"
+                self._mine()
+            else:
+                await self._send(epoch, found)
+
+    async def _may_return(self, gone: Sequence[str]) -> bool:
+        """Whether outputs that are gone are deposits that may come back: then a payout could still confirm."""
+        if not gone or not all(outpoint in self._follower.books.reorged for outpoint in gone):
+            return False
+        funding = (one for outpoint in gone for one in self._funding.get(outpoint, ()))
+        spent = [await self._chain.utxo(one) is None for one in funding]
+        return not any(spent)
+
+    async def _send(self, epoch: int, found: Payout) -> None:
+        """Have the payout mined: once a block, and dearer where that takes too long."""
+        rungs = self._outbox.get(epoch) or await self._sign(epoch, found)
+        if rungs is None:
+            return
+        tip, names = await self._chain.tip(), list(rungs)
+        name, since, last = self._sent.get(epoch, (found.sent or names[0], tip.height, ""))
+        if last == tip.hash:
+            return
+        if tip.height - since >= RUNG_BLOCKS and name != names[-1]:
+            name, since = names[names.index(name) + 1], tip.height
+        self._sent = {epoch: (name, since, tip.hash)}
+        try:
+            await self._chain.send(rungs[name])
+        except TransactionRefused as refused:
+            self.waits_for = f"payout {epoch} cannot be sent: {refused}"
+            log.warning("a payout cannot be sent", epoch=epoch, reason=str(refused))
+            return
+        if name != found.sent:
+            await self._tell([RecordBroadcast(epoch, name)])
+        self._mine()
+
+    async def _sign(self, epoch: int, found: Payout) -> dict[str, bytes] | None:
+        """Both parties' signatures on every rung, kept before any is used; nothing where the arbiter does not sign."""
+        asked = SignPayout(epoch, found.planned.size, found.planned.root)
+        answer = await self._ask_arbiter(asked)
+        if isinstance(answer, Declined):
+            self.waits_for = f"the arbiter does not sign payout {epoch}: {answer.objection or 'it cannot read the log'}"
+            return None
+        library, signer = self._cosigner
+        books = self._follower.books
+        assert books.chain is not None
+        by_key = [
+            (signer.key, await asyncio.to_thread(cosigning.sign, books, found, signer)),
+            (bytes.fromhex(books.chain.arbiter_key), answer.rungs),
+        ]
+        rungs = await asyncio.to_thread(cosigning.combine, library, books, found, by_key)
+        self._outbox.put(epoch, rungs)
+        return rungs
+
+    async def _plan(self, terms: Terms) -> None:
+        """Plan the next payout, once it has been due for long enough."""
+        books = self._follower.books
+        if books.open_payouts:
+            return
+        if books.lapsed:
+            await self._tell([ReturnLapsed()])
+        rate_msat = await self._chain.fee_rate(TARGET_BLOCKS)
+        seen = (self._follower.position, rate_msat)
+        if self._due is None or self._due.seen != seen:
+            self._due = self._look_what_is_due(seen)
+        if self._due.since is None or not self._due.ripe(self._clock.now(), terms):
+            return
+        root = await self._signed_root()
+        await self._tell([PlanPayout(rate_msat, root.size, root.root)])
+        self._due, self.waits_for = None, ""
+        self._soon.set()
+
+    def _look_what_is_due(self, seen: tuple[int, int]) -> "_Due":
+        """Whether a payout could be planned; the market would find the same."""
+        books, now, before = self._follower.books, self._clock.now(), self._due
+        try:
+            planning.plan(books, self._commander.market, epoch=1, rate_msat=seen[1], size=0, root=books.anchor)
+        except NothingToPay as nothing:
+            self.waits_for = str(nothing)
+            return _Due(seen, None, now)
+        return _Due(seen, before.since if before is not None and before.since else now, now)
+
+
+class _Due(NamedTuple):
+    """Attributes:
+    seen: What it was found in: the books at a position, and a fee rate.
+    since: When a payout became due; absent if none is.
+    changed: When the books last moved.
+    """
+
+    seen: tuple[int, int]
+    since: datetime | None
+    changed: datetime
+
+    def ripe(self, now: datetime, terms: Terms) -> bool:
+        assert self.since is not None
+        return now - self.since >= terms.every or (terms.quiet is not None and now - self.changed >= terms.quiet)

@@ -1,0 +1,497 @@
+"""Whatever parties, miners and thieves do, and however often the chain changes its mind: no satoshi is lost or made.
+
+A market with its books, a chain with forks beside it, and an honest settlement between them. After every step the
+books are in balance, they agree with the chain as far as settlement has seen it, and nobody was paid twice.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from domain import job, payout
+from domain.accounts import Held
+from domain.bitcoin import OutPoint, TxOut, outpoint
+from domain.books import State
+from domain.commands import Command, ExpireJob
+from domain.errors import Refused
+from domain.escrow import RefundEscrow
+from domain.events import (
+    AnyEvent,
+    EscrowFunded,
+    EscrowReleased,
+    PayoutAbandoned,
+    PayoutAllotted,
+    PayoutConfirmed,
+    PayoutPlanned,
+    PayoutReorged,
+    StakeDeposited,
+)
+from domain.ids import escrow_id
+from domain.job import PostJob
+from domain.market import Fact, World
+from domain.paying import GONE_BLOCKS
+from domain.settlement import (
+    AbandonPayout,
+    AdvanceChain,
+    ConfirmPayout,
+    ContestPayout,
+    PlanPayout,
+    RecordBroadcast,
+    ReorganiseChain,
+    ReturnLapsed,
+)
+from domain.stake import WithdrawStake
+from services.ledger import codec
+from services.ports import BlockId
+from services.settlement.watch import Rungs, Settled, look
+from tests.bitchain import Chain
+from tests.onchain import ARBITER, JOINED, OnChain, check_accounts, check_pool, digest, p2wpkh
+from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, a_job
+
+CLIENTS, WORKERS = (CLIENT, MALLORY), (ANNA, BEN, CARL)
+PARTIES = CLIENTS + WORKERS
+AMOUNTS = st.sampled_from((1_000, 1_500, 9_999, 20_000, 64_321, 250_000))
+
+
+class Recorded(OnChain):
+    """A market that writes down what happens; its machine checks the books after every step."""
+
+    def __init__(self, confirmations: int) -> None:
+        self.facts: list[Fact] = []
+        super().__init__(confirmations=confirmations, fee_ppm=40_000, chain_ppm=50_000)
+
+    def seen(self, facts: Sequence[Fact]) -> list[AnyEvent]:
+        self.facts += facts
+        return [fact.event for fact in facts]
+
+    def attempt(self, actor: str, command: Command) -> list[AnyEvent]:
+        """What follows, or nothing where it is refused."""
+        try:
+            return self.send(actor, command)
+        except Refused:
+            return []
+
+
+class Settler:
+    """Settlement as it is: it tells the market of the chain what it finds, in order."""
+
+    def __init__(self, market: Recorded, chain: Chain) -> None:
+        self.market, self.chain, self.rungs = market, chain, Rungs()
+        tips = market.books.tips
+        self.scanned = self.deep(tips[-2][0] if len(tips) > 1 else tips[-1][0])
+
+    def deep(self, height: int) -> int:
+        joined = self.market.books.chain
+        assert joined is not None
+        return height - joined.confirmations + 1
+
+    def follow(self) -> None:
+        """Until the market knows the chain as it is."""
+        books, tip = self.market.books, self.chain.tip
+        known = [BlockId(*one) for one in books.tips if self.chain.hash_at(one[0]) == one[1]]
+        if known[-1] != books.tips[-1]:
+            self.market.send(OPERATOR, ReorganiseChain(*known[-1]))
+            self.scanned = min(self.scanned, self.deep(known[-1].height))
+        steps = [height for height in (tip.height - 100, tip.height) if height > known[-1].height]
+        for height in steps:
+            self.market.send(OPERATOR, AdvanceChain(height, self.chain.hash_at(height)))
+            self._look(self.deep(height))
+        self._look(self.deep(tip.height))
+
+    def _look(self, upto: int) -> None:
+        while self.scanned < upto:
+            self.scanned += 1
+            if self.scanned > self.chain.start.height and self.chain.txids_at(self.scanned):
+                books = self.market.books
+                for told in look(self.chain.block(self.scanned), books, self.rungs.of(books)).told:
+                    self.market.attempt(OPERATOR, self._confirmation(told) if isinstance(told, Settled) else told)
+
+    def _confirmation(self, told: Settled) -> ConfirmPayout:
+        return ConfirmPayout(told.epoch, told.txid, *self.chain.proof(told.txid))
+
+    def gives_up(self, epoch: int) -> bool:
+        """Whether settlement would: never because of a deposit that may come back."""
+        books = self.market.books
+        gone = [one.outpoint for one in payout.coins(books.payouts[epoch].planned) if one.outpoint not in books.coins]
+        waits = bool(gone) and all(self._may_return(one) for one in gone)
+        return books.payouts[epoch].state is State.CONTESTED or not waits
+
+    def _may_return(self, reference: str) -> bool:
+        name = outpoint(reference).txid
+        spent = [one.outpoint in self.chain.spent for one in self.chain.known[name].inputs]
+        return reference in self.market.books.reorged and not any(spent)
+
+
+def state_of(world: World) -> dict[str, object]:
+    """All that a world knows, to be compared."""
+    kept = {name: value for name, value in vars(world).items() if name not in ("books", "holdings", "_streams")}
+    books = {name: value for name, value in vars(world.books).items() if name != "payouts"}
+    fields = ("state", "version", "sent", "planned", "allotted", "spent", "made", "confirmed", "reserve", "buried")
+    payouts = {epoch: {name: getattr(found, name) for name in fields} for epoch, found in world.books.payouts.items()}
+    held = {name: (one.tasks, one.locked_msat, one.running) for name, one in world.holdings.items() if one.tasks}
+    return kept | {"books": books, "payouts": payouts, "holdings": held}
+
+
+class MoneyMachine(RuleBasedStateMachine):
+    """Steps are what people do; after each that moves the chain, settlement follows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = 0
+        #: Transactions that anybody could have mined, and deposits among them.
+        self.pool: list[str] = []
+        self.deposits: list[str] = []
+        self.signed: set[int] = set()
+        self.payouts: list[str] = []
+        self.told = Told()
+        #: No chain is reorganised below this: what a payout was given up for is deeper than any fork.
+        self.final = JOINED
+
+    @initialize(confirmations=st.integers(1, 3), terms=st.lists(st.sampled_from((400, 900, 3_000)), min_size=5))
+    def begin(self, confirmations: int, terms: list[int]) -> None:
+        self.market = Recorded(confirmations)
+        self.chain = Chain(BlockId(*self.market.books.tips[-1]))
+        self.settler = Settler(self.market, self.chain)
+        self.market.with_workers(*WORKERS, sat=0)
+        for party, term in zip(CLIENTS, terms, strict=False):
+            self._open(party, term)
+        for party in PARTIES:
+            self._pay_in(party, 900_000, 0)
+        self._mine(list(self.pool), confirmations)
+
+    @property
+    def world(self) -> World:
+        return self.market.world
+
+    # ------------------------------------------------------------------------------------------------ accounts and work
+    def _open(self, party: str, blocks: int) -> None:
+        number = len(self.world.books.terms.get(self.market.key(party), ()))
+        self.market.attempt(party, self.market.opening(party, expires=self.market.height + blocks, term=number))
+
+    def _pay_in(self, party: str, sat: int, back: int) -> None:
+        self.names += 1
+        terms = self.world.books.terms[self.market.key(party)]
+        script = terms[max(0, len(terms) - 1 - back)].script
+        purse = OutPoint(digest("purse", self.names), 0)
+        self.deposits.append(self.chain.make([purse], [(sat, script), (7_777, bytes.fromhex(p2wpkh("payer")))]))
+        self.pool.append(self.deposits[-1])
+
+    @rule(party=st.sampled_from(PARTIES), blocks=st.sampled_from((288, 320, 500, 2_000)))
+    def open(self, party: str, blocks: int) -> None:
+        self._open(party, blocks)
+
+    @rule(party=st.sampled_from(PARTIES), sat=AMOUNTS, back=st.integers(0, 1))
+    def fund(self, party: str, sat: int, back: int) -> None:
+        self._pay_in(party, sat, back)
+
+    @rule(
+        client=st.sampled_from(CLIENTS),
+        workers=st.lists(st.sampled_from(WORKERS), min_size=1, max_size=3),
+        msat=st.sampled_from((999, 400_500, 3_000_250, 21_111_111, 55_000_000)),
+        left=st.sampled_from((0, 0, 1)),
+    )
+    def work(self, client: str, workers: list[str], msat: int, left: int) -> None:
+        """A job that is done; or of which some tasks are left, so that it is over in an hour."""
+        terms = {"escrow": escrow_id(client), "price_msat": msat, "stake_msat": 1_000, "tasks": len(workers) + left}
+        posted = self.market.attempt(client, self._a_job(**terms))
+        if not posted:
+            return
+        self.market.job = posted[0].job  # type: ignore[union-attr]
+        for task, worker in enumerate(workers):
+            if self.world.may_work(worker, posted[0]):  # type: ignore[arg-type]
+                self.market.assigned(worker, task).committed(worker, b"right", task).submitted(worker, b"right", task)
+
+    def _a_job(self, **terms: object) -> PostJob:
+        return a_job(**terms, expires_at=self.market.now + timedelta(hours=1))
+
+    @rule()
+    def expire(self) -> None:
+        """Jobs that were not done are over, and what they did not use is free."""
+        self.market.later(3_700)
+        for found in list(self.world.jobs.values()):
+            if found.state is job.State.OPEN:
+                self.market.send(OPERATOR, ExpireJob(found.terms.job))
+
+    @rule(liar=st.sampled_from(WORKERS), sat=st.sampled_from((40, 900, 12_000)))
+    def slash(self, liar: str, sat: int) -> None:
+        other = WORKERS[WORKERS.index(liar) - 1]
+        posted = self.market.attempt(CLIENT, self._a_job(replicas=2, price_msat=1_000, stake_msat=sat * 1_000))
+        if posted and all(self.world.may_work(one, posted[0]) for one in (liar, other)):  # type: ignore[arg-type]
+            self.market.job = posted[0].job  # type: ignore[union-attr]
+            self.market.judged(liar, other)
+
+    @rule(client=st.sampled_from(CLIENTS), msat=st.sampled_from((500, 700_000, 5_000_000, 40_000_123)))
+    def refund(self, client: str, msat: int) -> None:
+        self.market.attempt(client, RefundEscrow(msat))
+
+    @rule(worker=st.sampled_from(WORKERS), msat=st.sampled_from((700_000, 30_000_000, 240_000_000)))
+    def withdraw(self, worker: str, msat: int) -> None:
+        self.market.attempt(worker, WithdrawStake(msat))
+
+    @rule()
+    def return_lapsed(self) -> None:
+        self.market.send(OPERATOR, ReturnLapsed())
+
+    # ---------------------------------------------------------------------------------------------------------- payouts
+    def _open_payouts(self) -> list[int]:
+        return self.world.books.open_payouts
+
+    @rule(rate_msat=st.sampled_from((1_000, 1_000, 2_345, 9_000)))
+    def plan(self, rate_msat: int) -> None:
+        self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+
+    @precondition(lambda self: self._open_payouts())
+    @rule(which=st.integers(0, 3))
+    def contest(self, which: int) -> None:
+        epoch = self._open_payouts()[which % len(self._open_payouts())]
+        if epoch not in self.signed:
+            self.market.attempt(ARBITER, ContestPayout(epoch, "plan"))
+
+    @precondition(lambda self: self._open_payouts())
+    @rule(which=st.integers(0, 3))
+    def sign(self, which: int) -> None:
+        """Both sign every rung: from now on anybody could have one mined."""
+        self._sign(self._open_payouts()[which % len(self._open_payouts())])
+
+    def _sign(self, epoch: int) -> None:
+        found = self.world.books.payouts[epoch]
+        if found.state is State.PLANNED and epoch not in self.signed:
+            self.signed.add(epoch)
+            rungs = range(len(found.planned.fees_sat))
+            names = [self.chain.learn(payout.transaction(found.planned, found.allotted, rung)) for rung in rungs]
+            self.pool += names
+            self.payouts += names
+
+    @rule(rate_msat=st.sampled_from((1_000, 2_345)), rung=st.integers(0, 2))
+    def pay(self, rate_msat: int, rung: int) -> None:
+        """What mostly happens: a payout is planned, signed, sent and mined, at some rung."""
+        planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        if planned:
+            epoch = len(self.world.books.payouts)
+            self._sign(epoch)
+            self.broadcast(rung)
+            txids = self.world.books.payouts[epoch].txids
+            self._mine([txids[rung % len(txids)]], 1)
+
+    @rule(
+        client=st.sampled_from(CLIENTS),
+        workers=st.lists(st.sampled_from(WORKERS), min_size=2, max_size=3),
+        msat=st.sampled_from((9_000_500, 21_111_111, 55_000_000)),
+        rung=st.integers(0, 2),
+    )
+    def pay_day(self, client: str, workers: list[str], msat: int, rung: int) -> None:
+        self.work(client, workers, msat, 0)
+        self.pay(1_000, rung)
+
+    @precondition(lambda self: self.signed.intersection(self._open_payouts()))
+    @rule(rung=st.integers(0, 2))
+    def broadcast(self, rung: int) -> None:
+        epoch = min(self.signed.intersection(self._open_payouts()))
+        txids = self.world.books.payouts[epoch].txids
+        self.market.attempt(OPERATOR, RecordBroadcast(epoch, txids[rung % len(txids)]))
+
+    @precondition(lambda self: self._open_payouts())
+    @rule()
+    def abandon(self) -> None:
+        for epoch in self._open_payouts():
+            if self.settler.gives_up(epoch) and self.market.attempt(OPERATOR, AbandonPayout(epoch)):
+                self.final = max(self.final, self.market.height - GONE_BLOCKS)
+
+    # -------------------------------------------------------------------------------------------------------- the chain
+    def _mine(self, wanted: Sequence[str], blocks: int) -> None:
+        self.chain.mine(wanted, blocks)
+        self.settler.follow()
+
+    @rule(chosen=st.lists(st.integers(0, 40), max_size=6), blocks=st.sampled_from((1, 1, 2, 7)))
+    def mine(self, chosen: list[int], blocks: int) -> None:
+        """Some of what is waiting, in any order: of two that spend the same the first one counts."""
+        waiting = [name for name in self.pool if name not in self.chain.mined]
+        self._mine([waiting[place % len(waiting)] for place in chosen] if waiting else [], blocks)
+
+    @rule(newest_first=st.booleans())
+    def mine_all(self, newest_first: bool) -> None:
+        self._mine(self.pool[::-1] if newest_first else self.pool, 1)
+
+    @rule(blocks=st.sampled_from((60, 150, 300)))
+    def wait(self, blocks: int) -> None:
+        self._mine([], blocks)
+
+    @rule(depth=st.sampled_from((1, 1, 2, 3, 5, 9, 30)), back=st.sampled_from(("all", "none", "half", "turned")))
+    def reorganise(self, depth: int, back: str) -> None:
+        """The last blocks are replaced by more of them, with or without what they held."""
+        books = self.world.books
+        lowest = max(self.final, books.floor, books.tips[0][0])
+        height = max(lowest, self.chain.tip.height - depth)
+        depth = self.chain.tip.height - height
+        lost = self.chain.fork(height)
+        chosen = {"all": lost, "none": [], "half": lost[::2], "turned": lost[::-1]}[back]
+        self._mine(chosen, depth + 1)
+
+    @rule(which=st.integers(0, 30))
+    def respend(self, which: int) -> None:
+        """A payer spends what a deposit spends on something else; only one of them can be mined."""
+        spent = self.chain.known[self.deposits[which % len(self.deposits)]].inputs[0].outpoint
+        self.names += 1
+        self.pool.append(self.chain.make([spent], [(1_000, bytes.fromhex(p2wpkh(f"elsewhere {self.names}")))]))
+
+    @rule(which=st.integers(0, 30), keys=st.integers(0, 9), back=st.booleans())
+    def take(self, which: int, keys: int, back: bool) -> None:
+        """An owner takes an output after its term, rarely two keys before; perhaps to pay it in again."""
+        coins = list(self.world.books.coins.values())
+        ended = [one for one in coins if 0 < one.term.expires_height <= self.market.height]
+        found = ended if keys else coins
+        if found:
+            self._take(found[which % len(found)], back=back)
+
+    def _take(self, coin: Held, *, back: bool) -> None:
+        self.names += 1
+        terms = self.world.books.terms.get(coin.key)
+        script = terms[-1].script if terms and back else bytes.fromhex(p2wpkh(f"thief {self.names}"))
+        self.pool.append(self.chain.make([outpoint(coin.outpoint)], [(coin.value_sat - 200, script)]))
+
+    # ------------------------------------------------------------------------------------------------------------ crash
+    @rule()
+    def crash(self) -> None:
+        """The world is folded again from what was written down, and settlement starts again."""
+        again = World(OPERATOR)
+        for event, stream, version in self.market.facts:
+            name = codec.NAMES[type(event)]
+            read = codec.decode(name, codec.encode(event))
+            again.apply(read)
+            assert again.place(read)[1:] == (stream, version)
+        assert state_of(again) == state_of(self.world)
+        self.market.world = again
+        self.settler = Settler(self.market, self.chain)
+        self.settler.follow()
+
+    # ------------------------------------------------------------------------------------------------ what always holds
+    @invariant()
+    def books_are_in_balance(self) -> None:
+        check_pool(self.world.books)
+        check_accounts(self.world)
+        for one in self.world.escrows.values():
+            used_msat = one.reserved_msat + one.released_msat + one.charged_msat + one.refunded_msat
+            assert one.funded_msat == one.free_msat + used_msat
+            assert min(one.free_msat, one.reserved_msat) >= 0
+
+    @invariant()
+    def nothing_is_negative(self) -> None:
+        books = self.world.books
+        for amounts in (books.missing_msat, books.slashed_msat, books.leaving_msat, books.owed_msat):
+            assert min(amounts.values(), default=0) >= 0
+        assert all(left > 0 for by_job in books.earned_msat.values() for left in by_job.values())
+        assert min(books.fees_msat, books.forfeited_msat, books.reserve_sat) >= 0
+        assert all(coin.value_sat > 0 for coin in books.coins.values())
+        if not self._reopened():  # what a cheaper rung had left may have been spent before a dearer one confirmed
+            assert min(books.undrawn_msat.values(), default=0) >= 0
+
+    def _reopened(self) -> bool:
+        return any(found.state is State.SENT for found in self.world.books.payouts.values())
+
+    @invariant()
+    def what_was_paid_in_is_somewhere(self) -> None:
+        """In outputs, missing, or out of the market by a confirmed payout; nothing else makes or takes a satoshi."""
+        told, books = self.told.read(self.market.facts), self.world.books
+        held_msat = sum(coin.value_sat for coin in books.coins.values()) * 1_000
+        out_msat = sum(told.out_sat(epoch) for epoch in told.confirmed) * 1_000
+        assert told.paid_in_msat == held_msat + sum(books.missing_msat.values()) + out_msat
+
+    @invariant()
+    def nobody_is_paid_more_than_it_earned(self) -> None:
+        told = self.told.read(self.market.facts)
+        promised = Counter[tuple[str, str]]()
+        for epoch, allotted in told.allotted.items():
+            if epoch not in told.abandoned:
+                promised.update({(one.owner, paid.job): paid.amount_msat for one in allotted for paid in one.paid})
+        assert all(amount <= told.earned[who] for who, amount in promised.items())
+
+    @invariant()
+    def chain_and_log_agree(self) -> None:
+        """What is unspent in the books is so in the chain, and owners were paid there what the log says, once."""
+        upto, chain = self.settler.scanned, self.chain
+        for coin in self.world.books.coins.values():
+            place = outpoint(coin.outpoint)
+            assert chain.mined[place.txid] == coin.height <= upto
+            assert chain.known[place.txid].outputs[place.vout] == (coin.value_sat, coin.term.script)
+            spender = chain.spent.get(place)
+            assert spender is None or chain.mined[spender] > upto
+        told, paid = self.told.read(self.market.facts), Counter[bytes]()
+        for epoch, event in told.confirmed.items():
+            paid.update(told.outputs(epoch, event.fee_sat))
+        seen = Counter[bytes]()
+        for name in self.payouts:
+            if chain.mined.get(name, upto + 1) <= upto:
+                seen.update(told.owners(chain.known[name].outputs))
+        assert seen == paid
+
+
+class Told:
+    """What the log says of payments, kept apart from the market's own books."""
+
+    def __init__(self) -> None:
+        self.read_upto = self.paid_in_msat = 0
+        self.earned = Counter[tuple[str, str]]()
+        self.planned: dict[int, PayoutPlanned] = {}
+        self.allotted: defaultdict[int, list[PayoutAllotted]] = defaultdict(list)
+        self.confirmed: dict[int, PayoutConfirmed] = {}
+        self.abandoned: set[int] = set()
+
+    def read(self, facts: Sequence[Fact]) -> "Told":
+        for event, _, _ in facts[self.read_upto :]:
+            match event:
+                case EscrowFunded() | StakeDeposited():
+                    self.paid_in_msat += event.amount_msat
+                case EscrowReleased():
+                    self.earned[event.worker, event.job] += event.amount_msat
+                case PayoutPlanned():
+                    self.planned[event.epoch] = event
+                case PayoutAllotted():
+                    self.allotted[event.epoch].append(event)
+                case PayoutConfirmed():
+                    assert event.epoch not in self.confirmed
+                    self.confirmed[event.epoch] = event
+                case PayoutReorged():
+                    del self.confirmed[event.epoch]
+                case PayoutAbandoned():
+                    assert event.epoch not in self.confirmed
+                    self.abandoned.add(event.epoch)
+        self.read_upto = len(facts)
+        return self
+
+    def _rung(self, epoch: int) -> int:
+        return self.planned[epoch].fees_sat.index(self.confirmed[epoch].fee_sat)
+
+    def out_sat(self, epoch: int) -> int:
+        """What left the accounts by a confirmed payout: all that is not a change or the reserve's, and the fee."""
+        planned, rung = self.planned[epoch], self._rung(epoch)
+        kept_sat = planned.reserve_sat + sum(drawn.change_sat for drawn in planned.drawn)
+        kept_sat += planned.fund_sat - payout.fund_sat(planned, self.allotted[epoch], rung)
+        return payout.spent_sat(planned) - kept_sat
+
+    def outputs(self, epoch: int, fee_sat: int) -> Counter[bytes]:
+        """By script, what a confirmed payout paid to owners and to the market."""
+        rung = self.planned[epoch].fees_sat.index(fee_sat)
+        found, planned = Counter[bytes](), self.planned[epoch]
+        for one in self.allotted[epoch]:
+            net_sat = one.amount_sat - payout.borne_sat(one, planned.rate_msat, rung)
+            found[bytes.fromhex(one.script)] += net_sat
+        found[bytes.fromhex(planned.market_script)] += planned.market_sat
+        return +found
+
+    def owners(self, outputs: Sequence[TxOut]) -> Counter[bytes]:
+        """By script, what a transaction pays to scripts that payouts pay to."""
+        scripts = {bytes.fromhex(one.script) for allotted in self.allotted.values() for one in allotted}
+        scripts |= {bytes.fromhex(one.market_script) for one in self.planned.values()}
+        found = Counter[bytes]()
+        for one in outputs:
+            if one.script in scripts:
+                found[one.script] += one.value_sat
+        return found
+
+
+TestMoneyMachine = MoneyMachine.TestCase
+TestMoneyMachine.settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
