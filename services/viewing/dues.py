@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from domain.bitcoin import op_return, payout_vsize
-from domain.books import State
+from domain.books import RESERVE, State
 from domain.drawing import COINS_MAX, FEE_PPM
 from domain.events import EscrowReleased, PayoutAllotted
 from domain.money import MSAT_PER_SAT, PPM
@@ -37,7 +37,9 @@ class Outlook(NamedTuple):
         rate_msat: Of the last payout's first rung. minimum_sat: The least reward that is paid at that rate.
         payees: Workers whose reward is worth an output. paid_sat: What they and the market would get.
         fee_sat: About what it would cost. allowed_sat: The most that may go to miners of what it pays.
-        fund_sat: What is set aside for miners. open: The payout that has to be settled first, if one has.
+        covered_sat: What the outputs hold that it would be paid from. short: Whether that is less than the largest
+            reward, after which no plan is left. fund_sat: Set aside for miners.
+        open: The payout that has to be settled first, if one has.
     """
 
     rate_msat: int
@@ -46,6 +48,8 @@ class Outlook(NamedTuple):
     paid_sat: int
     fee_sat: int
     allowed_sat: int
+    covered_sat: int
+    short: bool
     fund_sat: int
     open: Payout | None
 
@@ -56,6 +60,8 @@ class Outlook(NamedTuple):
             return f"payout {self.open.epoch} has to be settled first"
         if not self.payees:
             return "no worker has enough due"
+        if self.short:
+            return f"the outputs that it would be paid from hold {self.covered_sat:,} sat; deposits have to come back"
         if self.fee_sat > self.fund_sat:
             return (
                 f"its fee would be about {self.fee_sat:,} sat, and the fund for miners holds {self.fund_sat:,} sat: "
@@ -81,14 +87,16 @@ def outlook(view: View) -> Outlook | None:
     market_sat = _market_sat(totals, found, open_)
     market_sat = market_sat if market_sat >= least_sat else 0
     paid_sat = sum(ready) + market_sat
-    outputs = len(ready) + bool(market_sat)
+    vsize, covered_sat = _drawn(view, len(ready) + bool(market_sat), paid_sat)
     return Outlook(
         rate_msat,
         least_sat,
         len(ready),
         paid_sat,
-        fee_sat(_vsize(view, outputs, paid_sat), rate_msat),
+        fee_sat(vsize, rate_msat),
         paid_sat * FEE_PPM // PPM,
+        covered_sat,
+        covered_sat < max(ready, default=0),
         (found.fund_msat - found.miners_msat + found.borne_msat) // MSAT_PER_SAT - (open_.fund_sat if open_ else 0),
         open_,
     )
@@ -104,18 +112,27 @@ def _market_sat(totals: Totals, found: OnChain, open_: Payout | None) -> int:
     return due_msat // MSAT_PER_SAT - (open_.market_sat if open_ else 0)
 
 
-def _vsize(view: View, outputs: int, paid_sat: int) -> int:
-    """About how large a payout of so much is: it draws from the escrows that owe most first, all their outputs."""
+def _drawn(view: View, outputs: int, paid_sat: int) -> tuple[int, int]:
+    """About how large a payout of so much is, and what it finds: it draws from the escrows that owe most first.
+
+    What is in reserve, and stakes that were forfeited, pay rewards as well.
+    """
     owing = sorted((one for one in view.escrows() if one.undrawn_msat), key=lambda one: -one.undrawn_msat)
     accounts = {one.key: one for one in view.settled.accounts()}
-    inputs = drawn = 0
+    inputs = drawn = covered_sat = 0
     for escrow in owing:
-        account = accounts.get(escrow.escrow)
-        if account is not None and account.coins and paid_sat > 0:
-            inputs, drawn = inputs + min(account.coins, COINS_MAX), drawn + 1
-            paid_sat -= escrow.undrawn_msat // MSAT_PER_SAT
-    payee, change = b"\x00" * 22, b"\x00" * 34
-    return payout_vsize([_SCRIPT_BYTES] * inputs, [*[payee] * outputs, op_return(bytes(32)), *[change] * drawn])
+        of = accounts.get(escrow.escrow)
+        if of is not None and of.coins and covered_sat < paid_sat:
+            inputs, drawn = inputs + min(of.coins, COINS_MAX), drawn + 1
+            covered_sat += min(escrow.undrawn_msat // MSAT_PER_SAT, of.live_sat)
+    covered_sat += accounts[RESERVE].live_sat if RESERVE in accounts else 0
+    for worker in view.workers():
+        if worker.slashed_msat and worker.worker in accounts:
+            account = accounts[worker.worker]
+            covered_sat += min((worker.slashed_msat - account.drawn_msat) // MSAT_PER_SAT, account.live_sat)
+    payee, change = bytes(22), bytes(34)
+    scripts = [*[payee] * outputs, op_return(bytes(32)), *[change] * drawn]
+    return payout_vsize([_SCRIPT_BYTES] * inputs, scripts), covered_sat
 
 
 def of_worker(worker: Worker, next_: Outlook) -> str:
