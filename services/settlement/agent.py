@@ -108,13 +108,11 @@ class Agent:
 
     def status(self) -> dict[str, object]:
         books = self._follower.books
-        chain = books.chain
         return {
-            "network": chain.network if chain else None,
-            "height": books.height,
+            "chain": f"{books.chain.network} block {books.height}" if books.chain else None,
             "payouts": len(books.payouts),
-            "open_payouts": books.open_payouts,
-            "waits_for": self.waits_for,
+            "open_payouts": len(books.open_payouts),
+            "next": self.waits_for or None,
         }
 
     def hurry(self) -> None:
