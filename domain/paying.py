@@ -67,7 +67,7 @@ def contest(world: "World", command: ContestPayout) -> Sequence[AnyEvent]:
 
 
 def broadcast(world: "World", command: RecordBroadcast) -> Sequence[AnyEvent]:
-    """A rung went out; again, nothing.
+    """A rung went out, perhaps again.
 
     Raises:
         UnknownPayout, PayoutSettled, NotOfPayout: It is no transaction of an open payout.
@@ -75,8 +75,7 @@ def broadcast(world: "World", command: RecordBroadcast) -> Sequence[AnyEvent]:
     found = _payout(world, command.epoch)
     if found.state not in (State.PLANNED, State.SENT):
         raise PayoutSettled(epoch=command.epoch, state=found.state)
-    event = PayoutBroadcast(command.epoch, command.txid, _fee_sat(found, command.txid))
-    return () if found.sent == command.txid else (event,)
+    return (PayoutBroadcast(command.epoch, command.txid, _fee_sat(found, command.txid)),)
 
 
 def confirm(world: "World", command: ConfirmPayout) -> Sequence[AnyEvent]:

@@ -55,17 +55,23 @@ class Clock:
 class Settling:
     """A world on a chain, with whom it takes to pay."""
 
-    def __init__(self, home: Path, chain: RegtestChain, clock: Clock) -> None:
+    def __init__(
+        self, home: Path, chain: RegtestChain, clock: Clock, operator: str = OPERATOR, co_signer: str = ARBITER
+    ) -> None:
+        """Args:
+        operator, co_signer: Keys of the market and of its arbiter.
+        """
         self.settings, self.chain, self.clock = Settings(home=home), chain, clock
-        self.world, self.records, self.tree = World(OPERATOR), list[Stored](), merkle.CompactRange()
-        self.follower, self.ledger = Follower(), Ledger(OPERATOR)
+        self.operator, self._co_signer = operator, co_signer
+        self.world, self.records, self.tree = World(operator), list[Stored](), merkle.CompactRange()
+        self.follower, self.ledger = Follower(), Ledger(operator)
         self.arbiter_is_up, self.false_root = True, ""
         self.objections: list[str] = []
         self._nonce = 0
         for role in ("settlement", "clock", "inspector", "referee"):
-            self.send(OPERATOR, GrantRole(role, OPERATOR))  # type: ignore[arg-type]
-        self.send(OPERATOR, AdmitProgram(PROGRAM.address, "1d" * 32, spec.SMALL, ("cpu",), "0.10.2"))
-        self.send(OPERATOR, SetFee(10_000, 20_000))
+            self.send(self.operator, GrantRole(role, self.operator))  # type: ignore[arg-type]
+        self.send(self.operator, AdmitProgram(PROGRAM.address, "1d" * 32, spec.SMALL, ("cpu",), "0.10.2"))
+        self.send(self.operator, SetFee(10_000, 20_000))
 
     async def begin(self) -> None:
         """Make the keys and the treasury, and settle for the first time."""
@@ -126,24 +132,24 @@ class Settling:
 
     async def _terms(self, tip: BlockId) -> Terms:
         keys = self.cosigner[1].key.hex(), self.arbiter.key.hex()
-        join = JoinChain("regtest", *tip, 1, ARBITER, *keys, self.market.payout_script().hex())
+        join = JoinChain("regtest", *tip, 1, self._co_signer, *keys, self.market.payout_script().hex())
         return Terms(join=join, every=NEVER, quiet=timedelta(0), poll_s=1)
 
     async def _root(self) -> SignedRoot:
         size, root = self.tree.size, self.false_root or self.tree.root.hex()
-        return SignedRoot(market=OPERATOR, size=size, root=root, at=START, signature="00" * 64)
+        return SignedRoot(market=self.operator, size=size, root=root, at=START, signature="00" * 64)
 
     async def _ask_arbiter(self, asked: SignPayout) -> Signed | Declined:
         if not self.arbiter_is_up:
             return Declined()
         if asked.epoch not in self.ledger.objections:
             if self.ledger.position >= asked.size:
-                self.ledger = Ledger(OPERATOR)
+                self.ledger = Ledger(self.operator)
             self.ledger.read(self.records, asked)
         objection = self.ledger.objections[asked.epoch]
         if objection is not None:
             self.objections.append(objection)
-            self.send(ARBITER, ContestPayout(asked.epoch, objection))
+            self.send(self._co_signer, ContestPayout(asked.epoch, objection))
             return Declined(objection)
         found = self.ledger.books.payouts[asked.epoch]
         return Signed(cosigning.sign(self.ledger.books, found, self.arbiter))
@@ -179,7 +185,7 @@ class Settling:
         job = next(reversed(self.world.jobs))
         for task in range(runs):
             worker = workers[task % len(workers)]
-            self._write([self.world.assign(job, task, worker, self.clock.time + timedelta(minutes=1))], OPERATOR)
+            self._write([self.world.assign(job, task, worker, self.clock.time + timedelta(minutes=1))], self.operator)
             result, tag = spec.result_of(b"right"), equality_tag(b"right", job, task)
             self.send(worker, CommitResult(job, task, result_commitment(worker, job, task, NONCE, result, tag)))
             self.send(worker, SubmitResult(job, task, NONCE, result, tag))
@@ -196,13 +202,13 @@ class Desk:
 
     def __init__(self, settling: Settling) -> None:
         self._settling = settling
-        self.market = OPERATOR
+        self.market = settling.operator
 
     async def send(self, items: Sequence[Command], *, strict: bool = True) -> Reply:
         position, refused = 0, []
         for number, item in enumerate(items):
             try:
-                position = max(position, self._settling.send(OPERATOR, item))
+                position = max(position, self._settling.send(self.market, item))
             except Refused as refusal:
                 if strict:
                     raise
@@ -211,12 +217,12 @@ class Desk:
 
 
 @asynccontextmanager
-async def settling(home: Path) -> AsyncIterator[Settling]:
+async def settling(home: Path, *, operator: str = OPERATOR, co_signer: str = ARBITER) -> AsyncIterator[Settling]:
     """A market that has joined a new chain."""
     clock = Clock()
     chain = await RegtestChain.open(home / "chain", clock=clock)
     try:
-        found = Settling(home, chain, clock)
+        found = Settling(home, chain, clock, operator, co_signer)
         await found.begin()
         yield found
     finally:

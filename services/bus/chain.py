@@ -5,7 +5,7 @@ embedded chain blocks to be mined.
 """
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import nats.errors
@@ -18,6 +18,8 @@ from domain.ids import Height, OutPoint, PublicKey, Script, Txid
 from domain.money import Sat
 
 SUBJECT: Final = "pasar.chain"
+#: What these functions ask over.
+Connection: TypeAlias = Client
 #: The most blocks that one request mines.
 MINE_MAX: Final = 5_000
 _RETRY_S: Final = 0.2

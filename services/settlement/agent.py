@@ -46,6 +46,8 @@ from services.settlement.watch import Rungs, Settled, look
 #: Blocks that are read at a time, and items of one command.
 PAGE: Final = 100
 ITEMS: Final = 200
+#: After a long way up, the market is told of a block so far below the tip as well, to fall back to in a fork.
+NEAR_BLOCKS: Final = 100
 #: Blocks without a confirmation after which the next rung is sent.
 RUNG_BLOCKS: Final = 6
 RETRY_S: Final = 1.0
@@ -179,16 +181,22 @@ class Agent:
         if self._scanned is None:  # what was told last may not have been looked at
             self._scanned = self._deep(books, books.tips[-2][0] if len(books.tips) > 1 else books.height)
         if tip != BlockId(*books.tips[-1]):
-            fork = await self._fork()
-            items: list[Command] = []
-            if fork != BlockId(*books.tips[-1]):
-                items.append(ReorganiseChain(*fork))
-                self._scanned = min(self._scanned, self._deep(books, fork.height))
-                self._mine()  # what left the chain waits to be mined again
-            if tip.height > fork.height:
-                items.append(AdvanceChain(*tip))
-            await self._tell(items)
+            await self._go_on_from(await self._fork(), tip)
         await self._look(self._deep(books, books.height))
+
+    async def _go_on_from(self, fork: BlockId, tip: BlockId) -> None:
+        """Tell of the fork, of a block below the tip that later forks will hardly reach, and of the tip."""
+        books = self._follower.books
+        if fork != BlockId(*books.tips[-1]):
+            await self._tell([ReorganiseChain(*fork)])
+            self._scanned = min(self._scanned or 0, self._deep(books, fork.height))
+            self._mine()  # what left the chain waits to be mined again
+        if tip.height - NEAR_BLOCKS > fork.height:
+            for below in await self._chain.blocks(tip.height - NEAR_BLOCKS, 1):
+                await self._tell([AdvanceChain(*below.id)])
+                await self._look(self._deep(books, books.height))
+        if tip.height > fork.height:
+            await self._tell([AdvanceChain(*tip)])
 
     async def _fork(self) -> BlockId:
         """The newest block that the market was told of and that is still in the chain.
@@ -318,7 +326,7 @@ class Agent:
         """Whether a payout could be planned; the market would find the same."""
         books, now, before = self._follower.books, self._clock.now(), self._due
         try:
-            planning.plan(books, self._commander.market, epoch=1, rate_msat=seen[1], size=0, root=books.anchor)
+            planning.verify_due(books, self._commander.market, seen[1])
         except NothingToPay as nothing:
             self.waits_for = str(nothing)
             return _Due(seen, None, now)

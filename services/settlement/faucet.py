@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 
 from domain.bitcoin import OutPoint, TxOut, reference
 from domain.books import Books, Term, key_of
+from domain.deposits import DEPOSIT_MIN_SAT, deposit_sat
 from domain.errors import AlreadyCredited, Refused
 from domain.money import MSAT_PER_SAT
 from domain.settlement import NotOpened
@@ -27,7 +28,6 @@ from services.bus.faucet import SUBJECT, Draw
 from services.settlement.errors import TransactionRefused
 from services.settlement.follower import Follower
 from services.settlement.treasury import Treasury
-from services.settlement.watch import DEPOSIT_MIN_SAT
 
 #: The most that one request may draw: one bitcoin.
 DRAW_MAX_MSAT: Final = 100_000_000_000
@@ -151,10 +151,9 @@ def _checked_sat(draw: Draw) -> int:
         raise msgspec.ValidationError("an account is `escrow` or `stake`")
     if draw.amount_msat > DRAW_MAX_MSAT:
         raise TooMuch(most_msat=DRAW_MAX_MSAT)
-    amount_sat = -(-draw.amount_msat // MSAT_PER_SAT)
-    if amount_sat < DEPOSIT_MIN_SAT:
+    if draw.amount_msat < DEPOSIT_MIN_SAT * MSAT_PER_SAT:
         raise TooLittle(least_sat=DEPOSIT_MIN_SAT)
-    return amount_sat
+    return deposit_sat(draw.amount_msat)
 
 
 def _is_counted(books: Books, outpoint: str) -> bool:

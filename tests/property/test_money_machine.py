@@ -34,6 +34,7 @@ from domain.ids import escrow_id
 from domain.job import PostJob
 from domain.market import Fact, World
 from domain.paying import GONE_BLOCKS
+from domain.planning import NothingToPay, verify_due
 from domain.settlement import (
     AbandonPayout,
     AdvanceChain,
@@ -242,7 +243,13 @@ class MoneyMachine(RuleBasedStateMachine):
 
     @rule(rate_msat=st.sampled_from((1_000, 1_000, 2_345, 9_000)))
     def plan(self, rate_msat: int) -> None:
-        self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        due = True
+        try:
+            verify_due(self.world.books, OPERATOR, rate_msat)
+        except NothingToPay:
+            due = False
+        planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        assert bool(planned) is due, "settlement asks for a payout if, and only if, the market would plan one"
 
     @precondition(lambda self: self._open_payouts())
     @rule(which=st.integers(0, 3))
@@ -338,20 +345,22 @@ class MoneyMachine(RuleBasedStateMachine):
         self.names += 1
         self.pool.append(self.chain.make([spent], [(1_000, bytes.fromhex(p2wpkh(f"elsewhere {self.names}")))]))
 
-    @rule(which=st.integers(0, 30), keys=st.integers(0, 9), back=st.booleans())
-    def take(self, which: int, keys: int, back: bool) -> None:
-        """An owner takes an output after its term, rarely two keys before; perhaps to pay it in again."""
+    @rule(which=st.integers(0, 30), keys=st.integers(0, 4), back=st.booleans(), at_once=st.booleans())
+    def take(self, which: int, keys: int, back: bool, at_once: bool) -> None:
+        """An owner takes an output after its term, sometimes two keys before; perhaps to pay it in again."""
         coins = list(self.world.books.coins.values())
         ended = [one for one in coins if 0 < one.term.expires_height <= self.market.height]
         found = ended if keys else coins
         if found:
-            self._take(found[which % len(found)], back=back)
+            name = self._take(found[which % len(found)], back=back)
+            self._mine([name] if at_once else [], 1)
 
-    def _take(self, coin: Held, *, back: bool) -> None:
+    def _take(self, coin: Held, *, back: bool) -> str:
         self.names += 1
         terms = self.world.books.terms.get(coin.key)
         script = terms[-1].script if terms and back else bytes.fromhex(p2wpkh(f"thief {self.names}"))
         self.pool.append(self.chain.make([outpoint(coin.outpoint)], [(coin.value_sat - 200, script)]))
+        return self.pool[-1]
 
     # ------------------------------------------------------------------------------------------------------------ crash
     @rule()

@@ -11,8 +11,7 @@ from ui.commands.running import attached, run
 from ui.format import AsJson, print_json, say
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
-
+    from services.bus.chain import Connection
     from services.config import Settings
     from services.settlement.regtest import RegtestChain
 
@@ -105,7 +104,7 @@ def mine(
     """
     from services.bus.chain import mine as mine_there
 
-    async def there(client: "Client") -> int:
+    async def there(client: "Connection") -> int:
         return (await mine_there(client, blocks)).height
 
     async def alone(chain: "RegtestChain") -> int:
@@ -118,7 +117,7 @@ def mine(
         print(f"the chain ends with block {height:,}")
 
 
-def _either(there: "Callable[[Client], Awaitable[T]]", alone: "Callable[[RegtestChain], Awaitable[T]]") -> T:
+def _either(there: "Callable[[Connection], Awaitable[T]]", alone: "Callable[[RegtestChain], Awaitable[T]]") -> T:
     """Ask the running market, or open the embedded chain where none runs.
 
     Raises:
@@ -141,7 +140,7 @@ def _either(there: "Callable[[Client], Awaitable[T]]", alone: "Callable[[Regtest
     return run(_asked(settings, there))
 
 
-async def _asked(settings: "Settings", ask: "Callable[[Client], Awaitable[T]]") -> T:
+async def _asked(settings: "Settings", ask: "Callable[[Connection], Awaitable[T]]") -> T:
     from services.bus.connect import connect
 
     async with await connect(settings, "party", name="cli") as client:
