@@ -371,10 +371,8 @@ Markdown(
 
 # %%
 def settle(payout, sign=1):
-    mine = [event.data for event in of_type["PayoutAllotted"] if event.data.epoch == payout.epoch]
-    plan = next(event.data for event in of_type["PayoutPlanned"] if event.data.epoch == payout.epoch)
-    rung = plan.fees_sat.index(payout.fee_sat)
-    borne = sum(rules.borne_sat(one, plan.rate_msat, rung) for one in mine)
+    plan, mine = plans[payout.epoch], [one for one in allotments if one.epoch == payout.epoch]
+    borne = sum(rules.borne_sat(one, plan.rate_msat, plan.fees_sat.index(payout.fee_sat)) for one in mine)
     workers = sum(one.amount_sat for one in mine if one.due == "reward")
     owners = sum(one.amount_sat for one in mine if one.due != "reward")
     moved = [("earned, not paid", "paid to workers", workers), ("leaving", "back to owners", owners - borne)]
@@ -383,6 +381,8 @@ def settle(payout, sign=1):
     return [(source, into, sign * sat * 1000) for source, into, sat in moved]
 
 
+plans = {event.data.epoch: event.data for event in of_type["PayoutPlanned"]}
+allotments = [event.data for event in of_type["PayoutAllotted"]]
 moves = {
     "EscrowFunded": lambda one: [("paid in", "clients'", one.amount_msat)],
     "StakeDeposited": lambda one: [("paid in", "stakes", one.amount_msat)],
