@@ -88,7 +88,7 @@ class Settling:
         """Make the keys and the treasury, and settle for the first time."""
         library = lib.load(self.settings.home)
         self.market = wallet(self.settings, "settlement", network="regtest")
-        self.arbiter_key = wallet(self.settings, "arbiter", network="regtest").public(Role.cosign, 0)
+        self.arbiter_signer = wallet(self.settings, "arbiter", network="regtest").signer(Role.cosign, 0)
         self.arbiter = self.new_arbiter()
         self.cosigner = library, self.market.signer(Role.cosign, 0)
         rewards = wallet(self.settings, "treasury", network="regtest").signer(Role.payout, 0)
@@ -159,7 +159,7 @@ class Settling:
         self.follower.hear([stored for stored in records if stored.name in MONEY])
 
     async def _terms(self, start: BlockId) -> Terms:
-        keys = self.cosigner[1].key.hex(), self.arbiter_key.hex()
+        keys = self.cosigner[1].key.hex(), self.arbiter_signer.key.hex()
         join = JoinChain(
             "regtest", *start, self._confirmations, self._co_signer, *keys, self.market.payout_script().hex()
         )
