@@ -62,13 +62,13 @@ class Faucet:
         folder: Keeps what was paid for which request.
         """
         self._client, self._treasury, self._follower, self._folder = client, treasury, follower, folder
+        self._group = asyncio.TaskGroup()
         self._waiting = 0
         self.draws = 0
 
     async def serve(self) -> None:
         """Answer from now on."""
         await self._client.subscribe(SUBJECT, queue="faucet", cb=self._on_draw)
-        self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Pay for ever."""
@@ -158,8 +158,8 @@ def _checked_sat(draw: Draw) -> int:
 
 def _is_counted(books: Books, outpoint: str) -> bool:
     """Whether the market counts this output among its own, or has spent it since."""
-    spent = (coin.outpoint for found in books.payouts.values() for coin in found.spent)
-    return outpoint in books.coins or outpoint in books.reorged or outpoint in spent
+    known = outpoint in books.coins or outpoint in books.reorged or outpoint in books.taken
+    return known or any(outpoint == coin.outpoint for epoch in books.recent for coin in books.payouts[epoch].spent)
 
 
 def _name(draw: Draw) -> str:

@@ -39,6 +39,7 @@ from services.settlement.outbox import Outbox
 from services.settlement.regtest import RegtestChain
 from services.settlement.rpc import Rpc
 from services.settlement.treasury import Treasury
+from services.settlement.verdicts import Verdicts
 from services.settlement.wallet import Role, wallet
 from services.stack.ready import announce_ready
 
@@ -140,7 +141,8 @@ async def run_arbiter(settings: Settings, name: str) -> None:
             await Consumer(connecting, position, offer).run()
 
         own = wallet(settings, "arbiter", network=settings.network)
-        arbiter = Arbiter(client, operator(settings), market, own, read)
+        verdicts = Verdicts(settings.home / "arbiter" / "verdicts.json")
+        arbiter = Arbiter(client, operator(settings), market, own, read, verdicts)
         await arbiter.serve()
         await serve_status(client, "arbiter", name, arbiter.status)
         announce_ready()

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, txid
+from domain.errors import Refused
 from services.ports import Unspent
 from services.settlement import signing
 from services.settlement.policy import MATURITY
@@ -18,6 +19,12 @@ FIRST_BLOCKS: Final = MATURITY + 10
 FEE_SAT: Final = 1_000
 #: How long a block waits for further transactions.
 GATHER_S: Final = 0.01
+
+
+class TreasuryEmpty(Refused):
+    template: ClassVar[str] = (
+        "the faucet has {held_sat} sat left that can be spent; ask for less, or mine (`pasar chain mine`)"
+    )
 
 
 class Treasury:
@@ -69,10 +76,12 @@ class Treasury:
 
         Args:
             keep: Called with the transaction's id and bytes before it is sent.
+        Raises:
+            TreasuryEmpty: There is too little.
         """
         async with self._paying:
-            coins = _enough(await self._chain.coins(self.script), output.value_sat + FEE_SAT)
-            left_sat = sum(coin.value_sat for coin in coins) - output.value_sat - FEE_SAT
+            coins = await self._enough(output.value_sat + FEE_SAT)
+            left_sat = _held_sat(coins) - output.value_sat - FEE_SAT
             outputs = (output, TxOut(left_sat, self.script)) if left_sat > FEE_SAT else (output,)
             tx = Tx(tuple(TxIn(coin.outpoint, RBF) for coin in coins), outputs)
             spends = [Spend(coin.value_sat, coin.script) for coin in coins]
@@ -82,11 +91,25 @@ class Treasury:
         self.mine_soon()
         return txid(tx)
 
+    async def _enough(self, wanted_sat: int) -> list[Unspent]:
+        """Coins that hold so much, the largest first; what earlier payments left over is waited for."""
+        taken = _largest(await self._chain.coins(self.script), wanted_sat)
+        if _held_sat(taken) < wanted_sat:
+            await self.mine(1)
+            taken = _largest(await self._chain.coins(self.script), wanted_sat)
+        if _held_sat(taken) < wanted_sat:
+            raise TreasuryEmpty(held_sat=_held_sat(taken))
+        return taken
 
-def _enough(coins: Sequence[Unspent], wanted_sat: int) -> list[Unspent]:
+
+def _largest(coins: Sequence[Unspent], wanted_sat: int) -> list[Unspent]:
     taken: list[Unspent] = []
     for coin in sorted(coins, key=lambda one: -one.value_sat):
-        if sum(one.value_sat for one in taken) >= wanted_sat:
+        if _held_sat(taken) >= wanted_sat:
             break
         taken.append(coin)
     return taken
+
+
+def _held_sat(coins: Sequence[Unspent]) -> int:
+    return sum(coin.value_sat for coin in coins)

@@ -115,12 +115,11 @@ async def test_nothing_is_sent_without_the_arbiter(market: Settling) -> None:
 
 async def test_payout_that_the_arbiter_contests_is_given_up_and_planned_anew(market: Settling) -> None:
     market.earned([ANNA], 4, 5_000_000)
-    honest = market.ledger
-    market.ledger = type(honest)("U" + "Z" * 55)  # an arbiter of another market plans another anchor
+    market.arbiter = market.new_arbiter("U" + "Z" * 55)  # it plans another anchor
     await market.settle(1)
     assert market.objections[:1] == ["plan"]
     assert market.world.books.payouts[1].state is State.ABANDONED
-    market.ledger = honest
+    market.arbiter = market.new_arbiter()
     await market.settle(3)
     assert await market.unspent_sat(ANNA) == [20_000]
 
