@@ -104,7 +104,7 @@ class Agent:
         self._funding: dict[str, tuple[OutPoint, ...]] = {}
         self._due: _Due | None = None
         self._soon = asyncio.Event()
-        self.waits_for = ""
+        self.waits_for, self._trouble = "", ""
 
     def status(self) -> dict[str, object]:
         books = self._follower.books
@@ -114,7 +114,7 @@ class Agent:
             "height": books.height,
             "payouts": len(books.payouts),
             "open_payouts": books.open_payouts,
-            "waits_for": self.waits_for,
+            "waits_for": self._trouble or self.waits_for,
         }
 
     def hurry(self) -> None:
@@ -128,9 +128,11 @@ class Agent:
             try:
                 poll_s = await self.turn()
             except (BusError, OSError, TimeoutError, Refused) as error:
-                log.warning("settlement waits", error=str(error) or type(error).__name__)
+                self._trouble = str(error) or type(error).__name__
+                log.warning("settlement waits", error=self._trouble)
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._trouble = ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s):
                     await self._soon.wait()

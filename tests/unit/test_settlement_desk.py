@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from structlog.testing import capture_logs
 
 from domain.errors import AlreadyCredited
 from services.bus import chain, faucet
@@ -14,8 +16,9 @@ from services.bus.chain import Answer, AskTip, MineBlocks, No, Tip
 from services.bus.commands import Reply, decode_reply
 from services.settlement import desk
 from services.settlement.desk import Desk
+from services.settlement.errors import BlockRefused
 from services.settlement.faucet import Faucet
-from services.settlement.treasury import NothingLeft
+from services.settlement.treasury import NothingLeft, Treasury
 from tests.settling import settling
 from tests.spec import CLIENT
 
@@ -132,4 +135,26 @@ async def test_draw_beyond_what_the_faucet_has_is_refused_and_nothing_is_sent(tm
         async with asyncio.timeout(10):
             (refused,) = decode_reply(await wire.answers.get()).refused
         assert refused.name == NothingLeft.__name__
+        running.cancel()
+
+
+async def test_mining_goes_on_after_a_block_that_is_refused(tmp_path: Path) -> None:
+    mined = asyncio.Event()
+    async with settling(tmp_path) as market, asyncio.TaskGroup() as group:
+        treasury = Treasury(market.chain, market.arbiter, mined.set)
+        before, then = await market.chain.tip(), market.clock.time
+        market.clock.time = then.replace(year=2100)  # later than Bitcoin Core's code takes from the machine's clock
+        with pytest.raises(BlockRefused, match="time-too-new"):
+            await treasury.mine(1)
+        running = group.create_task(treasury.run())
+        with capture_logs() as logs:
+            treasury.mine_soon()
+            async with asyncio.timeout(10):
+                while not logs:
+                    await market.chain.tip()  # the chain's one thread is asked behind the mining
+        market.clock.time = then
+        treasury.mine_soon()
+        async with asyncio.timeout(10):
+            await mined.wait()
+        assert (await market.chain.tip()).height == before.height + 1
         running.cancel()
