@@ -171,8 +171,10 @@ class Agent:
 
     async def _join(self) -> Terms:
         tip = await self._chain.tip()
-        (below,) = await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1)
-        terms = await self._terms_of(below.id)
+        below = await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1)
+        if not below:  # the node is reorganising, or lost its blocks
+            raise ForeignChain(blocks=len(self._follower.books.tips))
+        terms = await self._terms_of(below[0].id)
         reply = await self._commander.send([terms.join])
         async with asyncio.timeout(HEAR_S):
             await self._follower.reached(reply.position)
@@ -233,7 +235,7 @@ class Agent:
             blocks = await self._chain.blocks(start, min(PAGE, upto - self._scanned))
             books = self._follower.books
             for block in blocks:
-                found = look(block, books, self._rungs.of(books))
+                found = look(block, books, self._rungs.of(books), self._funding.known)
                 self._funding.put(found.funding, block.id.height)
                 items = [
                     await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
@@ -257,8 +259,7 @@ class Agent:
         for epoch in books.open_payouts:
             found = books.payouts[epoch]
             gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
-            waits = found.state is not State.CONTESTED and await self._may_return(gone)
-            if paying.may_abandon(books, found) and not waits:
+            if paying.may_abandon(books, found):
                 self._contested += found.state is State.CONTESTED
                 await self._tell([AbandonPayout(epoch)])
             elif gone:
@@ -266,16 +267,6 @@ class Agent:
                 self._mine()
             else:
                 await self._send(epoch, found)
-
-    async def _may_return(self, gone: Sequence[str]) -> bool:
-        """Whether outputs that are gone are deposits that may come back: then a payout could still confirm."""
-        if not gone or not all(outpoint in self._follower.books.reorged for outpoint in gone):
-            return False
-        for outpoint in gone:
-            funding = self._funding.of(outpoint)
-            if not funding or any([await self._chain.utxo(one) is None for one in funding]):
-                return False
-        return True
 
     async def _send(self, epoch: int, found: Payout) -> None:
         """Have the payout mined: once a block, and dearer where that takes too long.
