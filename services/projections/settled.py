@@ -219,6 +219,7 @@ class Draw(Struct, frozen=True, kw_only=True):
         coins: Outputs that it spends. due_sat: To the account's owner. change_sat: What is left, at least.
         pool_sat: To others; less than 0 where money is put into the reserve.
         change: By how many outputs the one with what is left is behind the anchor's.
+        saved_sat: What a cheaper rung than the dearest left of ``pool_sat``; it is in the change.
     """
 
     epoch: int
@@ -236,6 +237,7 @@ class Draw(Struct, frozen=True, kw_only=True):
     state: State
     txid: str | None
     height: int | None
+    saved_sat: int
 
 
 class JobPayout(Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from services.projections.settled import (
     Term,
     ordered,
 )
-from services.projections.settlement_rows import CHAIN, AccountRow, Changed, CoinRow
+from services.projections.settlement_rows import CHAIN, AccountRow, Changed, CoinRow, DrawRow
 
 #: Names that payouts are found by, and where they stand in their rows.
 _OF_PAYOUTS: Final = {"transaction": "txid", "anchor": "anchor", "block": "block", "root": "root"}
@@ -104,11 +104,11 @@ class Folded:
         return self._followed(Payment, found[:limit])
 
     def draws(self, epoch: int) -> Sequence[Draw]:
-        return self._followed(Draw, self._rows.draws.get(epoch, ()))
+        return self._drawn(self._rows.draws.get(epoch, ()))
 
     def draws_of(self, key: str, limit: int = 100) -> Sequence[Draw]:
         rows = (row for of in self._rows.draws.values() for row in of if row.key == key)
-        return self._followed(Draw, sorted(rows, key=lambda one: (-one.epoch, one.place))[:limit])
+        return self._drawn(sorted(rows, key=lambda one: (-one.epoch, one.place))[:limit])
 
     def job_payouts(self, job: str) -> Sequence[JobPayout]:
         rows = (row for row in self._rows.jobs.values() if row.job == job)
@@ -153,6 +153,20 @@ class Folded:
             name = getattr(row, field)
             if name is not None and name.startswith(digest):
                 yield Named(kind=kind, id=name, epoch=epoch)
+
+    def _drawn(self, rows: Iterable[DrawRow]) -> list[Draw]:
+        of = self._rows.payouts
+        found = ((row, of[row.epoch]) for row in rows)
+        return [
+            Draw(
+                **asdict(row),
+                state=State(payout.state or ""),
+                txid=payout.txid,
+                height=payout.height,
+                saved_sat=0 if row.place else payout.saved_sat,
+            )
+            for row, payout in found
+        ]
 
     def _followed(self, kind: type[Row], rows: Iterable[Any]) -> list[Row]:
         """Rows of payouts with how far these are."""
