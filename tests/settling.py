@@ -32,6 +32,7 @@ from services.settlement.agent import Agent, Terms
 from services.settlement.arbiter import Ledger
 from services.settlement.cosigning import Declined, Signed, SignPayout
 from services.settlement.follower import MONEY, Follower
+from services.settlement.funding import Funding
 from services.settlement.outbox import Outbox
 from services.settlement.regtest import RegtestChain
 from services.settlement.treasury import Treasury
@@ -56,11 +57,18 @@ class Settling:
     """A world on a chain, with whom it takes to pay."""
 
     def __init__(
-        self, home: Path, chain: RegtestChain, clock: Clock, operator: str = OPERATOR, co_signer: str = ARBITER
+        self,
+        home: Path,
+        chain: RegtestChain,
+        clock: Clock,
+        operator: str = OPERATOR,
+        co_signer: str = ARBITER,
+        confirmations: int = 1,
     ) -> None:
         """Args:
         operator, co_signer: Keys of the market and of its arbiter.
         """
+        self._confirmations = confirmations
         self.settings, self.chain, self.clock = Settings(home=home), chain, clock
         self.operator, self._co_signer = operator, co_signer
         self.world, self.records, self.tree = World(operator), list[Stored](), merkle.CompactRange()
@@ -98,6 +106,7 @@ class Settling:
             self._root,
             self.cosigner,
             Outbox(self.settings.home / "payouts"),
+            Funding(self.settings.home / "funding.json"),
             self.clock,
         )
 
@@ -130,9 +139,11 @@ class Settling:
     def _feed(self, records: Sequence[Stored]) -> None:
         self.follower.hear([stored for stored in records if stored.name in MONEY])
 
-    async def _terms(self, tip: BlockId) -> Terms:
+    async def _terms(self, start: BlockId) -> Terms:
         keys = self.cosigner[1].key.hex(), self.arbiter.key.hex()
-        join = JoinChain("regtest", *tip, 1, self._co_signer, *keys, self.market.payout_script().hex())
+        join = JoinChain(
+            "regtest", *start, self._confirmations, self._co_signer, *keys, self.market.payout_script().hex()
+        )
         return Terms(join=join, every=NEVER, quiet=timedelta(0), poll_s=1)
 
     async def _root(self) -> SignedRoot:
@@ -176,7 +187,7 @@ class Settling:
             self.send(owner, PlaceAsk(100, 1000, 2048))
         await self.opened(account, owner)
         await self.pay(account, owner, amount_sat)
-        await self.settle()
+        await self.settle(self._confirmations)
 
     def earned(self, workers: Sequence[str], runs: int, price_msat: int, client: str = CLIENT) -> str:
         """A job whose runs the workers do in turn; its id."""
@@ -217,12 +228,14 @@ class Desk:
 
 
 @asynccontextmanager
-async def settling(home: Path, *, operator: str = OPERATOR, co_signer: str = ARBITER) -> AsyncIterator[Settling]:
+async def settling(
+    home: Path, *, operator: str = OPERATOR, co_signer: str = ARBITER, confirmations: int = 1
+) -> AsyncIterator[Settling]:
     """A market that has joined a new chain."""
     clock = Clock()
     chain = await RegtestChain.open(home / "chain", clock=clock)
     try:
-        found = Settling(home, chain, clock, operator, co_signer)
+        found = Settling(home, chain, clock, operator, co_signer, confirmations)
         await found.begin()
         yield found
     finally:

@@ -34,6 +34,7 @@ from services.settlement.cosigning import Declined, Identity, Signed, SignPayout
 from services.settlement.desk import Desk
 from services.settlement.faucet import Faucet
 from services.settlement.follower import SUBJECTS, Follower
+from services.settlement.funding import Funding
 from services.settlement.outbox import Outbox
 from services.settlement.regtest import RegtestChain
 from services.settlement.rpc import Rpc
@@ -84,10 +85,10 @@ async def run_settlement(settings: Settings, name: str) -> None:
             await treasury.begin()
             mine = treasury.mine_soon
 
-        async def terms(tip: BlockId) -> Terms:
+        async def terms(start: BlockId) -> Terms:
             arbiter = await _identity(client)
             keys = arbiter.party, signer.key.hex(), arbiter.key, own.payout_script().hex()
-            join = JoinChain(settings.network, tip.height, tip.hash, confirmations, *keys)
+            join = JoinChain(settings.network, *start, confirmations, *keys)
             every = settings.payout_every or EVERY[embedded is not None]
             quiet = QUIET if embedded is not None and settings.payout_every is None else None
             return Terms(join=join, every=every, quiet=quiet, poll_s=POLL_S[embedded is not None])
@@ -101,6 +102,7 @@ async def run_settlement(settings: Settings, name: str) -> None:
             partial(signed_root, settings),
             (library, signer),
             Outbox(home / "payouts"),
+            Funding(home / "funding.json"),
             clock,
             mine=mine,
         )
