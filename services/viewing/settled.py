@@ -10,10 +10,9 @@ from msgspec.structs import asdict
 from domain.books import State
 from domain.money import MSAT_PER_SAT
 from domain.settlement import UnknownPayout
-from services.projections import settled
+from services.projections import settled_reader
 from services.projections.escrows import Rows as EscrowRows
 from services.projections.settled import (
-    NAMED_MAX,
     Account,
     Chain,
     Coin,
@@ -26,6 +25,7 @@ from services.projections.settled import (
     Term,
     ordered,
 )
+from services.projections.settled_reader import NAMED_MAX
 from services.projections.settlement_rows import CHAIN, AccountRow, Changed, CoinRow, DrawRow
 
 #: Names that payouts are found by, and where they stand in their rows.
@@ -35,7 +35,7 @@ Row = TypeVar("Row", bound=Struct)
 
 
 class Settled(Protocol):
-    """``services.projections.settled.Settled`` as of one position; see there."""
+    """``services.projections.settled_reader.Settled`` as of one position; see there."""
 
     def chain(self) -> Chain | None: ...
     def accounts(self) -> Sequence[Account]: ...
@@ -211,7 +211,7 @@ class Once(Protocol):
 class Asked:
     """Asked of the read models."""
 
-    def __init__(self, reader: settled.Settled, once: Once) -> None:
+    def __init__(self, reader: settled_reader.Settled, once: Once) -> None:
         self._reader, self._once = reader, once
 
     def chain(self) -> Chain | None:
