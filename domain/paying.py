@@ -27,8 +27,6 @@ from domain.settlement import (
 if TYPE_CHECKING:
     from domain.market import World
 
-#: A fee rate above this, for a virtual byte, is a mistake.
-RATE_MSAT_MAX: Final = 1_000_000
 #: Blocks for which an input must be gone before a payout is given up: by then no chain brings it back.
 GONE_BLOCKS: Final = 6
 
@@ -41,8 +39,9 @@ def plan(world: "World", command: PlanPayout) -> Sequence[AnyEvent]:
         BadTerms: The rate is out of all proportion, or an earlier payout binds more of the log.
     """
     books = world.books
-    if not 1 <= command.rate_msat <= RATE_MSAT_MAX:
-        raise BadTerms(field="rate_msat", value=command.rate_msat, allowed=f"1 to {RATE_MSAT_MAX} for a virtual byte")
+    if not 1 <= command.rate_msat <= payout.RATE_MSAT_MAX:
+        allowed = f"1 to {payout.RATE_MSAT_MAX} for a virtual byte"
+        raise BadTerms(field="rate_msat", value=command.rate_msat, allowed=allowed)
     bound = max((one.planned.size for one in books.payouts.values() if one.state is not State.ABANDONED), default=0)
     if command.size < bound:
         raise BadTerms(field="size", value=command.size, allowed=f"{bound} or more, which are bound already")

@@ -71,11 +71,11 @@ class Accounts:
         return OpenStake(term.release_key, term.refund_key, term.expires_height, term.script)
 
     def _term(self, tip: Tip, payout: bytes | None = None) -> Opened:
-        """The newest term, or a new one where that is about to end or pays elsewhere."""
+        """The newest term, or a new one where that is about to end, pays elsewhere, or was another market's."""
         known = self.terms()
         newest = known[-1] if known else None
         paid_to = payout.hex() if payout is not None else newest.script if newest else ""
-        if newest is not None and newest.script == paid_to and not _ends(newest, tip.height):
+        if newest is not None and newest.script == paid_to and _holds(newest, tip):
             return newest
         own = self._wallet(tip)
         index = len(known)
@@ -89,8 +89,11 @@ class Accounts:
         return wallet(self._settings, self._name, network=tip.network)
 
 
-def _ends(term: Opened, height: int) -> bool:
-    return term.expires_height - SAFETY_BLOCKS - RENEW_BLOCKS <= height
+def _holds(term: Opened, tip: Tip) -> bool:
+    """Whether this market would open the same script, and long enough before its end."""
+    left = term.expires_height - SAFETY_BLOCKS - RENEW_BLOCKS - tip.height
+    same = (term.market_key, term.arbiter_key) == (tip.market_key, tip.arbiter_key)
+    return same and 0 < left <= TERM_BLOCKS
 
 
 # ----------------------------------------------------------------------------------------------------- escrow receipts

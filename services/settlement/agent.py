@@ -15,7 +15,6 @@ import structlog
 from msgspec import Struct
 
 from domain import paying, payout, planning
-from domain.bitcoin import OutPoint
 from domain.books import Books, Payout, State
 from domain.commands import Command
 from domain.errors import Refused
@@ -38,19 +37,22 @@ from services.settlement import cosigning
 from services.settlement.cosigning import Declined, Signed, SignPayout
 from services.settlement.errors import ForeignChain, TransactionRefused
 from services.settlement.follower import Follower
+from services.settlement.funding import Funding
 from services.settlement.lib import Library
 from services.settlement.outbox import Outbox
 from services.settlement.wallet import Signer
 from services.settlement.watch import Rungs, Settled, look
 
 #: Blocks that are read at a time, and items of one command.
-PAGE: Final = 100
+PAGE: Final = 10
 ITEMS: Final = 200
-#: After a long way up, the market is told of a block so far below the tip as well, to fall back to in a fork.
+#: The market joins so far below the tip, and is told of such a block after a long way up, to fall back to in a fork.
 NEAR_BLOCKS: Final = 100
 #: Blocks without a confirmation after which the next rung is sent.
 RUNG_BLOCKS: Final = 6
 RETRY_S: Final = 1.0
+#: How often the wait for the next payout doubles while the arbiter contests one after another.
+CONTESTED_MAX: Final = 10
 #: How long a fee rate should let a payout wait, in blocks.
 TARGET_BLOCKS: Final = 6
 #: How long the stream may take to show what the market recorded.
@@ -86,35 +88,34 @@ class Agent:
         signed_root: Callable[[], Awaitable[SignedRoot]],
         cosigner: tuple[Library, Signer],
         outbox: Outbox,
+        funding: Funding,
         clock: Clock,
         *,
         mine: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
-        terms: Told the tip, on what to settle; it waits for the arbiter.
+        terms: Told the block to join at, on what to settle; it waits for the arbiter.
         mine: Asks for a block, where the chain is the market's own.
         """
         self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
         self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
-        self._outbox, self._clock, self._mine = outbox, clock, mine
+        self._outbox, self._funding, self._clock, self._mine = outbox, funding, clock, mine
         self._terms: Terms | None = None
         self._rungs = Rungs()
         self._scanned: int | None = None
         self._sent: dict[int, tuple[str, int, str]] = {}
-        self._funding: dict[str, tuple[OutPoint, ...]] = {}
         self._due: _Due | None = None
+        self._contested = 0
         self._soon = asyncio.Event()
-        self.waits_for = ""
+        self.waits_for, self._trouble = "", ""
 
     def status(self) -> dict[str, object]:
         books = self._follower.books
-        chain = books.chain
         return {
-            "network": chain.network if chain else None,
-            "height": books.height,
+            "chain": f"{books.chain.network} block {books.height}" if books.chain else None,
             "payouts": len(books.payouts),
-            "open_payouts": books.open_payouts,
-            "waits_for": self.waits_for,
+            "open_payouts": len(books.open_payouts),
+            "next": self._trouble or self.waits_for or None,
         }
 
     def hurry(self) -> None:
@@ -128,9 +129,11 @@ class Agent:
             try:
                 poll_s = await self.turn()
             except (BusError, OSError, TimeoutError, Refused) as error:
-                log.warning("settlement waits", error=str(error) or type(error).__name__)
+                self._trouble = str(error) or type(error).__name__
+                log.warning("settlement waits", error=self._trouble)
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._trouble = ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s):
                     await self._soon.wait()
@@ -168,7 +171,8 @@ class Agent:
 
     async def _join(self) -> Terms:
         tip = await self._chain.tip()
-        terms = await self._terms_of(tip)
+        (below,) = await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1)
+        terms = await self._terms_of(below.id)
         reply = await self._commander.send([terms.join])
         async with asyncio.timeout(HEAR_S):
             await self._follower.reached(reply.position)
@@ -185,12 +189,18 @@ class Agent:
         await self._look(self._deep(books, books.height))
 
     async def _go_on_from(self, fork: BlockId, tip: BlockId) -> None:
-        """Tell of the fork, of a block below the tip that later forks will hardly reach, and of the tip."""
+        """Tell of the fork, of a block below the tip that later forks will hardly reach, and of the tip.
+
+        Raises:
+            ForeignChain: The market does not go back as far as the fork.
+        """
         books = self._follower.books
         if fork != BlockId(*books.tips[-1]):
-            await self._tell([ReorganiseChain(*fork)])
+            if await self._tell([ReorganiseChain(*fork)]):
+                raise ForeignChain(blocks=books.height - fork.height)
             self._scanned = min(self._scanned or 0, self._deep(books, fork.height))
             self._mine()  # what left the chain waits to be mined again
+        await self._look(self._deep(books, books.height))  # now: a restart looks no further back than one block told
         if tip.height - NEAR_BLOCKS > fork.height:
             for below in await self._chain.blocks(tip.height - NEAR_BLOCKS, 1):
                 await self._tell([AdvanceChain(*below.id)])
@@ -224,7 +234,7 @@ class Agent:
             books = self._follower.books
             for block in blocks:
                 found = look(block, books, self._rungs.of(books))
-                self._funding |= found.funding
+                self._funding.put(found.funding, block.id.height)
                 items = [
                     await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
                     for one in found.told
@@ -249,6 +259,7 @@ class Agent:
             gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
             waits = found.state is not State.CONTESTED and await self._may_return(gone)
             if paying.may_abandon(books, found) and not waits:
+                self._contested += found.state is State.CONTESTED
                 await self._tell([AbandonPayout(epoch)])
             elif gone:
                 self.waits_for = f"payout {epoch} waits for an output that is gone to come back, or to be gone for good"
@@ -260,12 +271,18 @@ class Agent:
         """Whether outputs that are gone are deposits that may come back: then a payout could still confirm."""
         if not gone or not all(outpoint in self._follower.books.reorged for outpoint in gone):
             return False
-        funding = (one for outpoint in gone for one in self._funding.get(outpoint, ()))
-        spent = [await self._chain.utxo(one) is None for one in funding]
-        return not any(spent)
+        for outpoint in gone:
+            funding = self._funding.of(outpoint)
+            if not funding or any([await self._chain.utxo(one) is None for one in funding]):
+                return False
+        return True
 
     async def _send(self, epoch: int, found: Payout) -> None:
-        """Have the payout mined: once a block, and dearer where that takes too long."""
+        """Have the payout mined: once a block, and dearer where that takes too long.
+
+        A rung is recorded before it goes out: from then on the arbiter can no longer object to the payout, which would
+        be given up, and planned again, while the network has it.
+        """
         rungs = self._outbox.get(epoch) or await self._sign(epoch, found)
         if rungs is None:
             return
@@ -277,13 +294,15 @@ class Agent:
             name, since = names[names.index(name) + 1], tip.height
         self._sent = {epoch: (name, since, tip.hash)}
         try:
+            if name != found.sent:
+                await self._chain.check(rungs[name])
+                if await self._tell([RecordBroadcast(epoch, name)]):
+                    return
             await self._chain.send(rungs[name])
         except TransactionRefused as refused:
             self.waits_for = f"payout {epoch} cannot be sent: {refused}"
             log.warning("a payout cannot be sent", epoch=epoch, reason=str(refused))
             return
-        if name != found.sent:
-            await self._tell([RecordBroadcast(epoch, name)])
         self._mine()
 
     async def _sign(self, epoch: int, found: Payout) -> dict[str, bytes] | None:
@@ -302,6 +321,7 @@ class Agent:
         ]
         rungs = await asyncio.to_thread(cosigning.combine, library, books, found, by_key)
         self._outbox.put(epoch, rungs)
+        self._contested = 0
         return rungs
 
     async def _plan(self, terms: Terms) -> None:
@@ -309,13 +329,12 @@ class Agent:
         books = self._follower.books
         if books.open_payouts:
             return
-        if books.lapsed:
-            await self._tell([ReturnLapsed()])
-        rate_msat = await self._chain.fee_rate(TARGET_BLOCKS)
-        seen = (self._follower.position, rate_msat)
-        if self._due is None or self._due.seen != seen:
-            self._due = self._look_what_is_due(seen)
-        if self._due.since is None or not self._due.ripe(self._clock.now(), terms):
+        rate_msat = min(await self._chain.fee_rate(TARGET_BLOCKS), payout.RATE_MSAT_MAX)
+        if self._due is None or self._due.seen != (self._follower.position, rate_msat):
+            if books.lapsed:
+                await self._tell([ReturnLapsed()])
+            self._due = self._look_what_is_due((self._follower.position, rate_msat))
+        if self._due.since is None or not self._due.ripe(self._clock.now(), terms, self._contested):
             return
         root = await self._signed_root()
         await self._tell([PlanPayout(rate_msat, root.size, root.root)])
@@ -344,6 +363,9 @@ class _Due(NamedTuple):
     since: datetime | None
     changed: datetime
 
-    def ripe(self, now: datetime, terms: Terms) -> bool:
+    def ripe(self, now: datetime, terms: Terms, contested: int) -> bool:
+        """Whether it has waited for long enough; twice as long after each of ``contested`` payouts in a row."""
         assert self.since is not None
-        return now - self.since >= terms.every or (terms.quiet is not None and now - self.changed >= terms.quiet)
+        times = 1 << min(contested, CONTESTED_MAX)
+        due, quiet = now - self.since >= terms.every * times, now - self.changed
+        return due or (terms.quiet is not None and quiet >= terms.quiet * times)

@@ -163,7 +163,7 @@ def _percent(part_sat: int, whole_sat: int) -> float:
 def _signatures_s(market: Settling) -> float:
     """Seconds for the largest payout's signatures by both parties at every rung, and for putting them together."""
     library, signer = market.cosigner
-    keys = bytes.fromhex(point("client")), signer.key, market.arbiter.key
+    keys = bytes.fromhex(point("client")), signer.key, market.arbiter_signer.key
     escrow = escrow_script(keys, bytes.fromhex(point("refund")), 1_000)
     outputs = [TxOut(10_000 + number, bytes.fromhex(script(str(number)))) for number in range(_PAYEES_MOST)]
     anchor, spends = TxOut(0, op_return(bytes(32))), [Spend(10_000_000, escrow)] * _INPUTS_MOST
@@ -171,7 +171,7 @@ def _signatures_s(market: Settling) -> float:
     rungs = [Tx(inputs, (*outputs, anchor, TxOut(90_000_000 * rung, p2wsh(escrow)))) for rung in LADDER]
     began = time.perf_counter()
     for tx in rungs:
-        signed = {one.key: signing.sign(tx, spends, one) for one in (signer, market.arbiter)}
+        signed = {one.key: signing.sign(tx, spends, one) for one in (signer, market.arbiter_signer)}
         raw = signing.combine(library, tx, spends, signed)
         assert txid(parse(raw)) == txid(tx)
     return round(time.perf_counter() - began, 2)

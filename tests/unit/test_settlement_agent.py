@@ -1,6 +1,7 @@
 """Settlement on a real chain with real signatures: what is earned is paid once, whatever happens to the chain."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +11,7 @@ from domain import payout
 from domain.bitcoin import op_return, parse, txid
 from domain.books import State
 from domain.escrow import RefundEscrow
-from services.ports import Chain
+from services.ports import Block, BlockId, Chain
 from services.settlement.agent import RUNG_BLOCKS
 from tests.settling import Settling, settling
 from tests.spec import ANNA, BEN, CLIENT
@@ -115,12 +116,11 @@ async def test_nothing_is_sent_without_the_arbiter(market: Settling) -> None:
 
 async def test_payout_that_the_arbiter_contests_is_given_up_and_planned_anew(market: Settling) -> None:
     market.earned([ANNA], 4, 5_000_000)
-    honest = market.ledger
-    market.ledger = type(honest)("U" + "Z" * 55)  # an arbiter of another market plans another anchor
+    market.arbiter = market.new_arbiter("U" + "Z" * 55)  # it plans another anchor
     await market.settle(1)
     assert market.objections[:1] == ["plan"]
     assert market.world.books.payouts[1].state is State.ABANDONED
-    market.ledger = honest
+    market.arbiter = market.new_arbiter()
     await market.settle(3)
     assert await market.unspent_sat(ANNA) == [20_000]
 
@@ -161,3 +161,33 @@ async def test_dearer_rung_is_sent_where_the_cheap_one_is_not_mined(market: Sett
     confirmed = market.world.books.payouts[1].confirmed
     assert confirmed is not None
     assert (confirmed.txid, confirmed.fee_sat) == (ids[1], found.planned.fees_sat[1])
+
+
+async def test_settlement_says_what_is_wrong_and_that_it_is_well_again(market: Settling) -> None:
+    chain = cast("Chain", Elsewhere(market.chain))
+    agent = market.new_agent(chain)
+    running = asyncio.ensure_future(agent.run())
+    async with asyncio.timeout(20):
+        while "holds none of the last" not in str(agent.status()["waits_for"]):
+            await market.chain.tip()
+        cast("Elsewhere", chain).blocks = market.chain.blocks  # type: ignore[method-assign]
+        while "nobody has enough due" not in str(agent.status()["waits_for"]):
+            await market.chain.tip()
+    running.cancel()
+
+
+class Elsewhere:
+    """A chain that holds other blocks than the market knows."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._chain, name)
+
+    async def tip(self) -> BlockId:
+        height, name = await self._chain.tip()
+        return BlockId(height, name) if self.blocks == self._chain.blocks else BlockId(height, "00" * 32)
+
+    async def blocks(self, start: int, limit: int) -> Sequence[Block]:
+        return []
