@@ -122,11 +122,13 @@ class Payday:
             self.do(found, SETTLEMENT)
 
     def take(self, key_: str) -> None:
-        """Somebody spends a deposit of an account without the market."""
-        coin = next((one for one in self.books.coins_of(key_) if one.outpoint in self.world.references), None)
+        """Somebody spends an output of an account without the market, or what made one that had left the chain."""
+        lost = [coin for coin in self.books.reorged.values() if coin.key == key_]
+        coin = next(iter([*self.books.coins_of(key_), *lost]), None)
         if coin is not None:
             txid, vout = bitcoin.outpoint(coin.outpoint)
-            self.do(settlement.ReportTaken(txid, vout, digest("taken", self.serial)), SETTLEMENT)
+            spent_by = digest("taken", self.serial)
+            self.do(settlement.ReportTaken(txid, vout, spent_by, self.books.height), SETTLEMENT)
 
     # ------------------------------------------------------------------------------------------------------------- work
     def job(
@@ -290,6 +292,6 @@ def told() -> Payday:
     day.deposit("stake", day.workers[2], 5_000)
     day.advance()
     day.take(day.workers[2])
-    day.job(6, 6_500_250, client=1)
+    day.job(6, 16_500_250, client=1)
     day.send(day.plan(1_500))
     return day

@@ -18,6 +18,7 @@ from domain.bitcoin.scripts import (
     p2wsh,
     reserve_descriptor,
     reserve_script,
+    with_checksum,
 )
 from domain.bitcoin.transactions import (
     RBF,
@@ -86,5 +87,6 @@ __all__ = [
     "txid",
     "vsize",
     "weight",
+    "with_checksum",
     "with_witness",
 ]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from domain.errors import Corrupt, Unavailable
-from domain.events import AnyEvent
+from domain.events import AnyEvent, PayoutPlanned
 from domain.market import World
 from services.audit.actors import Actors
 from services.audit.invariant import Broken, Check, Invariant
 from services.audit.money import Money
+from services.audit.payouts import Payouts
 from services.audit.programs import Inspected, VerifiedBeforeReused
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
 from services.config import Settings
@@ -39,6 +40,10 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     OneHolder,
     Actors,
 )
+#: What is checked besides on a whole log; a receipt proves its payouts by their transactions.
+ON_CHAIN: Final[tuple[type[Invariant], ...]] = (Payouts,)
+#: How many of the last events' leaves are kept, to compute the roots that payouts bind.
+WINDOW: Final = 1 << 14
 #: What an event that makes no sense does to code which expects that it does.
 _NONSENSE: Final = (Broken, Corrupt, KeyError, IndexError, AssertionError, AttributeError, ValueError)
 
@@ -177,7 +182,8 @@ class _Auditor:
         claimed = [(size, root) for size, root in roots.items() if size <= last]
         for size, root in claimed + [(one.size, bytes.fromhex(one.root)) for one in signed]:
             self._roots.setdefault(size, set()).add(root)
-        invariants = [invariant() for invariant in INVARIANTS]
+        self._earlier, self._leaves = merkle.CompactRange(), list[bytes]()
+        invariants = [invariant() for invariant in (*INVARIANTS, *ON_CHAIN)]
         self._invariants = [(invariant, Outcome(invariant.name, _means(invariant))) for invariant in invariants]
         self._routes: dict[type, list[tuple[Check, Outcome]]] = {}
         for invariant, outcome in self._invariants:
@@ -200,6 +206,8 @@ class _Auditor:
                 self._folds = False
                 continue
             self._place(event, stored)
+            if isinstance(event, PayoutPlanned):
+                self._check_bound(event, stored)
             for look, outcome in routes.get(type(event), ()):
                 if outcome.ok:
                     outcome.checked += 1
@@ -226,8 +234,23 @@ class _Auditor:
             self._folds = False
             self.placed.broken(stored.position, stored.name, f"it does not fit the rules: {_said(error)}")
 
+    def _check_bound(self, event: PayoutPlanned, stored: Stored) -> None:
+        """The root that a payout binds is that of the log's first events."""
+        self.rooted.checked += 1
+        behind = event.size - self._earlier.size
+        if not 0 <= behind <= len(self._leaves):
+            what = f"it binds {event.size} events, more than {WINDOW} before it, or behind it"
+            self.rooted.broken(stored.position, stored.name, what)
+        elif self._earlier.grown(self._leaves[:behind]).root.hex() != event.root:
+            what = f"the root over {event.size} events that it binds is not that of the log"
+            self.rooted.broken(stored.position, stored.name, what)
+
     def _extend(self, page: Sequence[Stored]) -> None:
         leaves = list(map(merkle.leaf, page))
+        if len(self._leaves) > WINDOW:
+            self._earlier.extend(self._leaves[:-WINDOW])
+            del self._leaves[:-WINDOW]
+        self._leaves += leaves
         for size in [size for size in sorted(self._roots) if self.tree.size < size <= self.tree.size + len(page)]:
             split = size - self.tree.size
             self.tree.extend(leaves[:split])

@@ -10,14 +10,29 @@ from domain.events import (
     AssignmentFailed,
     AssignmentReturned,
     CapabilityMeasured,
+    ChainAdvanced,
+    ChainJoined,
+    ChainReorganised,
+    CoinTaken,
+    DepositReorged,
+    DepositRestored,
     DisputeRuled,
     EscrowFunded,
+    EscrowOpened,
     EscrowRefunded,
     FeeSet,
     JobCancelled,
     JobExpired,
     JobPosted,
     JobReused,
+    LogAnchored,
+    PayoutAbandoned,
+    PayoutAllotted,
+    PayoutBroadcast,
+    PayoutConfirmed,
+    PayoutContested,
+    PayoutPlanned,
+    PayoutReorged,
     ProgramAdmitted,
     ResultCommitted,
     ResultSubmitted,
@@ -25,6 +40,7 @@ from domain.events import (
     RoleGranted,
     RoleRevoked,
     StakeDeposited,
+    StakeOpened,
     StakeWithdrawn,
     WorkerPaused,
     WorkerRegistered,
@@ -44,13 +60,24 @@ _OWN_WORK = (
     CapabilityMeasured,
     ResultCommitted,
     ResultSubmitted,
-    StakeWithdrawn,
+    StakeOpened,
     WorkerRegistered,
     WorkerResumed,
     WorkerRetired,
 )
+_CHAIN = (ChainAdvanced, ChainReorganised, DepositReorged, DepositRestored, CoinTaken)
+_PAYOUT = (
+    PayoutPlanned,
+    PayoutAllotted,
+    PayoutBroadcast,
+    PayoutConfirmed,
+    LogAnchored,
+    PayoutReorged,
+    PayoutAbandoned,
+)
 _BY_ROLE: Mapping[type, Role] = {
     AssignmentExpired: "clock",
+    **dict.fromkeys((*_CHAIN, *_PAYOUT), "settlement"),
     EscrowFunded: "settlement",
     FeeSet: "operator",
     JobExpired: "clock",
@@ -67,6 +94,7 @@ class Actors(Invariant):
     def __init__(self) -> None:
         self.roles: set[tuple[str, str]] = set()
         self.clients: dict[str, str] = {}
+        self.arbiter = ""
 
     def checks(self) -> Mapping[type, Check]:
         own_work = each(_OWN_WORK, self.work)
@@ -74,13 +102,17 @@ class Actors(Invariant):
         return {
             **own_work,
             **by_role,
+            ChainJoined: self.join,
             DisputeRuled: self.rule,
+            EscrowOpened: self.open_escrow,
             EscrowRefunded: self.refund,
             JobCancelled: self.own_job,
             JobPosted: self.post,
             JobReused: self.own_job,
+            PayoutContested: self.contest,
             RoleGranted: self.grant,
             RoleRevoked: self.revoke,
+            StakeWithdrawn: self.withdraw,
             WorkerPaused: self.pause,
         }
 
@@ -102,8 +134,25 @@ class Actors(Invariant):
             raise Broken("the actor is not the job's client")
 
     def refund(self, event: EscrowRefunded, stored: Stored) -> None:
+        """Free money goes back because its owner wants it, or because the account's term is ending."""
         if escrow_id(_actor(stored)) != event.escrow:
-            raise Broken("the actor does not own the escrow")
+            self._need("settlement", stored)
+
+    def withdraw(self, event: StakeWithdrawn, stored: Stored) -> None:
+        if _actor(stored) != event.worker:
+            self._need("settlement", stored)
+
+    def open_escrow(self, event: EscrowOpened, stored: Stored) -> None:
+        if _actor(stored) != event.client:
+            raise Broken("the actor is not the client")
+
+    def join(self, event: ChainJoined, stored: Stored) -> None:
+        self._need("settlement", stored)
+        self.arbiter = event.arbiter
+
+    def contest(self, event: PayoutContested, stored: Stored) -> None:
+        if _actor(stored) != self.arbiter:
+            raise Broken("the actor is not the arbiter")
 
     def rule(self, event: DisputeRuled, stored: Stored) -> None:
         if _actor(stored) != event.referee:

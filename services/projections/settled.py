@@ -86,7 +86,6 @@ class Account(Struct, frozen=True, kw_only=True):
     arbiter_key: str | None
     terms: int
     deposited_msat: int
-    missing_msat: int
     drawing_msat: int
     drawn_msat: int
     returning_msat: int
@@ -96,6 +95,7 @@ class Account(Struct, frozen=True, kw_only=True):
     last_pos: int
     live_sat: int
     coins: int
+    missing_msat: int
 
 
 class Coin(Struct, frozen=True, kw_only=True):
@@ -104,7 +104,6 @@ class Coin(Struct, frozen=True, kw_only=True):
     Attributes:
         outpoint: The transaction's id and the output's number in eight hex digits.
         height: Of its block. epoch: The payout that made it; 0 if it was deposited.
-        live: In the best chain, and not spent.
     """
 
     outpoint: str
@@ -113,7 +112,6 @@ class Coin(Struct, frozen=True, kw_only=True):
     height: int
     script: str
     epoch: int
-    live: bool
 
 
 class Payout(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 ``chain``        what settlement saw last          ``terms``     every script that an account ever had
 ``accounts``     one row an escrow, a stake and the reserve, with its newest term and what payouts did to it
-``coins``        outputs of the accounts; the ``live`` ones are in the best chain and not spent
+``coins``        outputs of the accounts, and what became of each
 ``payouts``      one row an epoch   ``payments``   whom it pays   ``draws``   what it takes of each account
 ``job_payouts``  what an epoch pays for one job
 
@@ -92,18 +92,15 @@ def _deposited(changed: Changed, event: EscrowFunded | StakeDeposited, position:
     row = changed.account(account, event.client if isinstance(event, EscrowFunded) else event.worker, position)
     row.deposited_msat += event.amount_msat
     outpoint, value_sat = f"{event.reference}{event.vout:08x}", event.amount_msat // MSAT_PER_SAT
-    changed.coins[outpoint] = CoinRow(outpoint, row.key, value_sat, event.height, None, event.term, 0, True, position)
+    changed.coins[outpoint] = CoinRow(outpoint, row.key, value_sat, event.height, None, event.term, 0, "held", position)
 
 
 def _coin(changed: Changed, event: DepositReorged | DepositRestored | CoinTaken, position: int, at: datetime) -> None:
-    row, before = changed.account(event.account, event.owner, position), changed.said.get(event.outpoint)
-    height = None if before is None else before.height
-    if isinstance(event, DepositRestored):
-        row.missing_msat -= event.amount_msat
-        changed.said[event.outpoint] = Said(event.outpoint, True, event.height, position)
-    else:
-        row.missing_msat += event.amount_msat
-        changed.said[event.outpoint] = Said(event.outpoint, False, height, position)
+    changed.account(event.account, event.owner, position)
+    before = changed.said.get(event.outpoint)
+    restored = isinstance(event, DepositRestored)
+    height = event.height if isinstance(event, DepositRestored) else before.height if before is not None else None
+    changed.said[event.outpoint] = Said(event.outpoint, "held" if restored else "lost", height, position)
 
 
 # ------------------------------------------------------------------------------------------------------------ payouts

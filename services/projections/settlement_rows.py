@@ -61,7 +61,6 @@ class AccountRow(Struct):
     arbiter_key: str | None = None
     terms: int = 0
     deposited_msat: int = 0
-    missing_msat: int = 0
     drawing_msat: int = 0
     drawn_msat: int = 0
     returning_msat: int = 0
@@ -72,7 +71,11 @@ class AccountRow(Struct):
 
 
 class CoinRow(Struct):
-    """``term`` is that of a deposit, ``script`` that of a change."""
+    """``term`` is that of a deposit, ``script`` that of a change.
+
+    ``state``: ``held``, ``lost`` (to a reorganised chain or to somebody else), ``spent`` by a payout, or ``gone`` with
+    the payout that made it.
+    """
 
     outpoint: str
     key: str
@@ -81,7 +84,7 @@ class CoinRow(Struct):
     script: str | None
     term: int | None
     epoch: int
-    live: bool
+    state: str
     said_pos: int
 
 
@@ -175,7 +178,7 @@ class Said(Struct):
     """What was said last of a coin."""
 
     outpoint: str
-    live: bool
+    state: str
     height: int | None
     position: int
 

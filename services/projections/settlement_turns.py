@@ -19,23 +19,31 @@ from services.projections.settlement_rows import Changed, CoinRow, PayoutRow, Tu
 def changes(turns: Sequence[Turn]) -> list[Change]:
     """What they change of accounts, of what was saved, and of coins that are made and spent."""
     settled: dict[int, tuple[int, int, int]] = {}
-    made: dict[tuple[int, str], tuple[int | None, int | None, bool, int]] = {}
-    spent: dict[int, tuple[bool, int]] = {}
+    made: dict[tuple[int, str], tuple[int | None, int | None, str, int]] = {}
+    spent: dict[int, tuple[str, int]] = {}
     for turn in turns:
         open_, done, _ = settled.get(turn.epoch, (0, 0, 0))
         settled[turn.epoch] = open_ + turn.open, done + turn.done, turn.position
         if turn.txid is not None:
-            paid_sat, height, _, _ = made.get((turn.epoch, turn.txid), (None, None, False, 0))
+            paid_sat, height, _, _ = made.get((turn.epoch, turn.txid), (None, None, "", 0))
             paid_sat = paid_sat if turn.fee_sat is None else turn.fee_sat
             height = height if turn.height is None else turn.height
-            made[turn.epoch, turn.txid] = paid_sat, height, turn.done > 0, turn.position
-            spent[turn.epoch] = turn.done < 0, turn.position
+            made[turn.epoch, turn.txid] = paid_sat, height, _made(turn), turn.position
+            spent[turn.epoch] = _spent(turn), turn.position
     return [
         *_change("settle", [(epoch, *counts) for epoch, counts in settled.items()]),
         *_change("save", [(epoch,) for epoch in spent], LADDER),
         *_change("make", [(*of, *found) for of, found in made.items()], LADDER),
         *_change("spend", [(epoch, *found) for epoch, found in spent.items()]),
     ]
+
+
+def _made(turn: Turn) -> str:
+    return "held" if turn.done > 0 else "gone"
+
+
+def _spent(turn: Turn) -> str:
+    return "spent" if turn.done > 0 else "held"
 
 
 def _change(statement: str, rows: Sequence[tuple[Any, ...]], *rest: Sequence[int]) -> list[Change]:
@@ -54,7 +62,7 @@ def apply(changed: Changed) -> None:
         coin = changed.coins.get(said.outpoint)
         if coin is not None:
             coin.height = coin.height if said.height is None else said.height
-            _say(coin, said.live, said.position)
+            _say(coin, said.state, said.position)
     changed.turns.clear()
     changed.said.clear()
 
@@ -105,19 +113,19 @@ def _move(changed: Changed, turn: Turn) -> None:
         outpoint = f"{turn.txid}{behind + draw.change:08x}"
         coin = changed.coins.get(outpoint)
         if coin is None:
-            value_sat, height, last = draw.change_sat + saved_sat, turn.height or 0, (turn.done > 0, turn.position)
+            value_sat, height, last = draw.change_sat + saved_sat, turn.height or 0, (_made(turn), turn.position)
             made = CoinRow(outpoint, draw.key, value_sat, height, draw.script, None, turn.epoch, *last)
             changed.coins[outpoint] = made
         else:
             coin.height = coin.height if turn.height is None else turn.height
-            _say(coin, turn.done > 0, turn.position)
+            _say(coin, _made(turn), turn.position)
         saved_sat = 0
     spent = (changed.coins.get(outpoint) for draw in draws for outpoint in draw.coins)
     for coin in spent:
         if coin is not None:
-            _say(coin, turn.done < 0, turn.position)
+            _say(coin, _spent(turn), turn.position)
 
 
-def _say(coin: CoinRow, live: bool, position: int) -> None:
+def _say(coin: CoinRow, state: str, position: int) -> None:
     if coin.said_pos < position:
-        coin.live, coin.said_pos = live, position
+        coin.state, coin.said_pos = state, position

@@ -107,17 +107,15 @@ class Agent:
         self._due: _Due | None = None
         self._contested = 0
         self._soon = asyncio.Event()
-        self.waits_for = ""
+        self.waits_for, self._trouble = "", ""
 
     def status(self) -> dict[str, object]:
         books = self._follower.books
-        chain = books.chain
         return {
-            "network": chain.network if chain else None,
-            "height": books.height,
+            "chain": f"{books.chain.network} block {books.height}" if books.chain else None,
             "payouts": len(books.payouts),
-            "open_payouts": books.open_payouts,
-            "waits_for": self.waits_for,
+            "open_payouts": len(books.open_payouts),
+            "next": self._trouble or self.waits_for or None,
         }
 
     def hurry(self) -> None:
@@ -131,9 +129,11 @@ class Agent:
             try:
                 poll_s = await self.turn()
             except (BusError, OSError, TimeoutError, Refused) as error:
-                log.warning("settlement waits", error=str(error) or type(error).__name__)
+                self._trouble = str(error) or type(error).__name__
+                log.warning("settlement waits", error=self._trouble)
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._trouble = ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s):
                     await self._soon.wait()

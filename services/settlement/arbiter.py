@@ -32,6 +32,7 @@ from services.settlement.cosigning import SUBJECT, Declined, Identity, Signed, S
 from services.settlement.follower import MONEY, fold
 from services.settlement.verdicts import Verdict, Verdicts
 from services.settlement.wallet import Role, Wallet
+from services.stack.permissions import inbox
 
 #: How long the log may take to be read up to a payout.
 READ_S: Final = 120
@@ -158,9 +159,13 @@ class Arbiter:
             await message.respond(msgspec.json.encode(answer))
 
     async def _on_request(self, message: Msg) -> None:
+        # Whoever may create a consumer can have what a party stored delivered here, but not with settlement's inbox.
+        if not message.reply.startswith(f"{inbox('settlement')}."):
+            log.warning("somebody else than settlement asks the arbiter")
+            return
         try:
             asked = msgspec.json.decode(message.data, type=WhoAreYou | SignPayout)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         if isinstance(asked, WhoAreYou):
             key = await asyncio.to_thread(self._wallet.public, Role.cosign, 0)

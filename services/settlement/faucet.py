@@ -64,10 +64,11 @@ class Faucet:
         self._client, self._treasury, self._follower, self._folder = client, treasury, follower, folder
         self._group = asyncio.TaskGroup()
         self._waiting = 0
+        self._one, self._group = asyncio.Lock(), asyncio.TaskGroup()
         self.draws = 0
 
     async def serve(self) -> None:
-        """Answer from now on."""
+        """Answer from now on; ``run`` has to be under way."""
         await self._client.subscribe(SUBJECT, queue="faucet", cb=self._on_draw)
 
     async def run(self) -> None:
@@ -96,10 +97,11 @@ class Faucet:
             draw = msgspec.json.decode(data, type=Draw)
             amount_sat = _checked_sat(draw)
             term = await self._term(draw)
-            outpoint = await self._pay(draw, TxOut(amount_sat, term.script))
+            async with self._one:  # the same request may be asked twice at a time
+                outpoint = await self._pay(draw, TxOut(amount_sat, term.script))
             async with asyncio.timeout(HEAR_S):
                 await self._follower.until(lambda books: _is_counted(books, outpoint))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return Reply(refused=[Refusal(-1, "Malformed", f"the draw cannot be read: {error}")])
         except Refused as refusal:
             return Reply(refused=[Refusal(-1, refusal.name, str(refusal))])

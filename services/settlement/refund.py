@@ -14,9 +14,10 @@ from msgspec import Meta, Struct
 from domain import bitcoin
 from domain.bitcoin import TIMELOCKED, BadScript, Network, OutPoint, Tx, TxIn, TxOut
 from domain.errors import Refused
+from services.config import Secret
 from services.settlement import signing
 from services.settlement.signing import Spend
-from services.settlement.wallet import Role, Wallet
+from services.settlement.wallet import Role, Signer, Wallet
 
 #: More than this for a virtual byte is a mistake: a thousand satoshi.
 RATE_MAX_MSAT = 1_000_000
@@ -168,17 +169,13 @@ def refund(receipt: EscrowReceipt, wallet: Wallet, *, rate_msat: int, address: s
         KeyExposed, WalletDamaged, WrongPassphrase, PassphraseMissing: The wallet does not open.
     """
     script = script_of(receipt)
-    if receipt.network != wallet.network:
-        raise BadEscrowReceipt(reason=f"it is of {receipt.network}, and the wallet was opened for {wallet.network}")
     if not receipt.coins:
         raise NothingToRefund
     if len({(coin.txid, coin.vout) for coin in receipt.coins}) < len(receipt.coins):
         raise BadEscrowReceipt(reason="it names a coin twice")
     if not _MSAT_PER_SAT <= rate_msat <= RATE_MAX_MSAT:
         raise BadFeeRate(rate_msat=rate_msat, most_msat=RATE_MAX_MSAT)
-    signer = wallet.signer(Role.refund, receipt.key_index)
-    if signer.key.hex() != receipt.refund_key:
-        raise ForeignWallet(wallet=wallet.name)
+    signer = _verify_owner(receipt, wallet)
     to = bitcoin.script_of(address, receipt.network) if address else wallet.payout_script()
     inputs = tuple(TxIn(OutPoint(coin.txid, coin.vout), TIMELOCKED) for coin in receipt.coins)
     spends = [Spend(coin.value_sat, script) for coin in receipt.coins]
@@ -187,6 +184,34 @@ def refund(receipt: EscrowReceipt, wallet: Wallet, *, rate_msat: int, address: s
     if held_sat - fee_sat < bitcoin.dust_sat(to):
         raise RefundTooSmall(held_sat=held_sat, fee_sat=fee_sat, dust_sat=bitcoin.dust_sat(to))
     return signing.refund(Tx(inputs, (TxOut(held_sat - fee_sat, to),), receipt.expires_height), spends, signer)
+
+
+def spending_descriptor(receipt: EscrowReceipt, wallet: Wallet) -> Secret:
+    """The receipt's descriptor with the refund key itself in it: a wallet with descriptors signs the refund with that.
+
+    Raises:
+        BadEscrowReceipt, ForeignWallet: It was tampered with, or is of another wallet or network.
+        KeyExposed, WalletDamaged, WrongPassphrase, PassphraseMissing: The wallet does not open.
+    """
+    _verify_owner(receipt, wallet)
+    public, _ = receipt.descriptor.split("#")
+    key = wallet.refund_secret(receipt.key_index).reveal()
+    return Secret(bitcoin.with_checksum(public.replace(receipt.refund_key, key)))
+
+
+def _verify_owner(receipt: EscrowReceipt, wallet: Wallet) -> Signer:
+    """What signs the refund.
+
+    Raises:
+        BadEscrowReceipt, ForeignWallet: The receipt contradicts itself, or the wallet has not its key.
+    """
+    script_of(receipt)
+    if receipt.network != wallet.network:
+        raise BadEscrowReceipt(reason=f"it is of {receipt.network}, and the wallet was opened for {wallet.network}")
+    signer = wallet.signer(Role.refund, receipt.key_index)
+    if signer.key.hex() != receipt.refund_key:
+        raise ForeignWallet(wallet=wallet.name)
+    return signer
 
 
 def refund_vsize(coins: int, script_bytes: int, to: bytes) -> int:

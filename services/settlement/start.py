@@ -118,12 +118,13 @@ async def run_settlement(settings: Settings, name: str) -> None:
             sent=mine,
         )
         await desk.serve()
+        group.create_task(desk.run())
         group.create_task(consumer.run())
         group.create_task(agent.run())
         if treasury is not None:
             faucet = Faucet(client, treasury, follower, home / "faucet")
-            await faucet.serve()
             group.create_task(faucet.run())
+            await faucet.serve()
             group.create_task(treasury.run())
         await serve_status(client, "settlement", name, agent.status)
         announce_ready()

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
+import structlog
+
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, txid
 from domain.errors import Refused
 from services.ports import Unspent
 from services.settlement import signing
+from services.settlement.errors import BlockRefused
 from services.settlement.policy import MATURITY
 from services.settlement.regtest import RegtestChain
 from services.settlement.signing import Spend
@@ -19,6 +22,8 @@ FIRST_BLOCKS: Final = MATURITY + 10
 FEE_SAT: Final = 1_000
 #: How long a block waits for further transactions.
 GATHER_S: Final = 0.01
+
+log = structlog.get_logger()
 
 
 class TreasuryEmpty(Refused):
@@ -55,7 +60,10 @@ class Treasury:
             await self._wanted.wait()
             await asyncio.sleep(GATHER_S)
             self._wanted.clear()
-            await self.mine(1)
+            try:
+                await self.mine(1)
+            except BlockRefused as refused:  # as where the chain's time is too far ahead of the machine's
+                log.warning("no block is mined", reason=str(refused))
 
     async def mine(self, blocks: int) -> None:
         """Mine so many blocks now."""

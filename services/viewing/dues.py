@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from domain.bitcoin import op_return, payout_vsize
 from domain.books import RESERVE, State
-from domain.drawing import COINS_MAX, FEE_PPM
+from domain.drawing import CHANGE_VB, COINS_MAX, FEE_PPM, INPUT_VB
 from domain.events import EscrowReleased, PayoutAllotted
 from domain.money import MSAT_PER_SAT, PPM
 from domain.payout import fee_sat
@@ -37,8 +37,7 @@ class Outlook(NamedTuple):
         rate_msat: Of the last payout's first rung. minimum_sat: The least reward that is paid at that rate.
         payees: Workers whose reward is worth an output. paid_sat: What they and the market would get.
         fee_sat: About what it would cost. allowed_sat: The most that may go to miners of what it pays.
-        covered_sat: What the outputs hold that it would be paid from. short: Whether that is less than the largest
-            reward, after which no plan is left. fund_sat: Set aside for miners.
+        covered_sat: What the outputs hold that it would be paid from. fund_sat: Set aside for miners.
         open: The payout that has to be settled first, if one has.
     """
 
@@ -49,7 +48,6 @@ class Outlook(NamedTuple):
     fee_sat: int
     allowed_sat: int
     covered_sat: int
-    short: bool
     fund_sat: int
     open: Payout | None
 
@@ -60,8 +58,8 @@ class Outlook(NamedTuple):
             return f"payout {self.open.epoch} has to be settled first"
         if not self.payees:
             return "no worker has enough due"
-        if self.short:
-            return f"the outputs that it would be paid from hold {self.covered_sat:,} sat; deposits have to come back"
+        if self.covered_sat < self.minimum_sat:
+            return f"the outputs that it would be paid from hold {self.covered_sat:,} sat; payments have to come back"
         if self.fee_sat > self.fund_sat:
             return (
                 f"its fee would be about {self.fee_sat:,} sat, and the fund for miners holds {self.fund_sat:,} sat: "
@@ -84,22 +82,34 @@ def outlook(view: View) -> Outlook | None:
     rate_msat = last[0].rate_msat if last else RATE_MSAT
     totals, found, least_sat = view.totals(), view.settled.on_chain(), minimum_sat(rate_msat)
     ready = [sat for one in view.workers() if (sat := ready_sat(one)) >= least_sat and one.payout_script]
+    fund_sat = (found.fund_msat - found.miners_msat + found.borne_msat) // MSAT_PER_SAT
+    fund_sat -= open_.fund_sat if open_ else 0
     market_sat = _market_sat(totals, found, open_)
-    market_sat = market_sat if market_sat >= least_sat else 0
-    paid_sat = sum(ready) + market_sat
-    vsize, covered_sat = _drawn(view, len(ready) + bool(market_sat), paid_sat)
-    return Outlook(
-        rate_msat,
-        least_sat,
-        len(ready),
-        paid_sat,
-        fee_sat(vsize, rate_msat),
-        paid_sat * FEE_PPM // PPM,
-        covered_sat,
-        covered_sat < max(ready, default=0),
-        (found.fund_msat - found.miners_msat + found.borne_msat) // MSAT_PER_SAT - (open_.fund_sat if open_ else 0),
-        open_,
-    )
+    ready.sort(reverse=True)
+    tries = _fewer(ready, market_sat if market_sat >= least_sat else 0)
+    looks = (_look(view, rewards, with_sat, rate_msat, fund_sat, open_) for rewards, with_sat in tries)
+    first = next(looks)
+    if open_ is not None or not first.hindrance:
+        return first
+    return next((one for one in looks if not one.hindrance), first)
+
+
+def _fewer(rewards: list[int], market_sat: int) -> Iterator[tuple[list[int], int]]:
+    """Who is paid, and fewer each time, as a plan does it: the market waits first, then the smallest rewards."""
+    yield rewards, market_sat
+    while market_sat or len(rewards) > 1:
+        rewards = rewards if market_sat else rewards[: -max(1, len(rewards) // 8)]
+        market_sat = 0
+        yield rewards, market_sat
+
+
+def _look(
+    view: View, rewards: list[int], market_sat: int, rate_msat: int, fund_sat: int, open_: Payout | None
+) -> Outlook:
+    paid_sat = sum(rewards) + market_sat
+    vsize, covered_sat = _drawn(view, len(rewards) + bool(market_sat), paid_sat, rate_msat)
+    costs = paid_sat, fee_sat(vsize, rate_msat), paid_sat * FEE_PPM // PPM, covered_sat
+    return Outlook(rate_msat, minimum_sat(rate_msat), len(rewards), *costs, fund_sat, open_)
 
 
 def ready_sat(worker: Worker) -> int:
@@ -112,27 +122,37 @@ def _market_sat(totals: Totals, found: OnChain, open_: Payout | None) -> int:
     return due_msat // MSAT_PER_SAT - (open_.market_sat if open_ else 0)
 
 
-def _drawn(view: View, outputs: int, paid_sat: int) -> tuple[int, int]:
+def _drawn(view: View, outputs: int, paid_sat: int, rate_msat: int) -> tuple[int, int]:
     """About how large a payout of so much is, and what it finds: it draws from the escrows that owe most first.
 
     What is in reserve, and stakes that were forfeited, pay rewards as well.
     """
     owing = sorted((one for one in view.escrows() if one.undrawn_msat), key=lambda one: -one.undrawn_msat)
-    accounts = {one.key: one for one in view.settled.accounts()}
     inputs = drawn = covered_sat = 0
     for escrow in owing:
-        of = accounts.get(escrow.escrow)
-        if of is not None and of.coins and covered_sat < paid_sat:
-            inputs, drawn = inputs + min(of.coins, COINS_MAX), drawn + 1
-            covered_sat += min(escrow.undrawn_msat // MSAT_PER_SAT, of.live_sat)
-    covered_sat += accounts[RESERVE].live_sat if RESERVE in accounts else 0
-    for worker in view.workers():
-        if worker.slashed_msat and worker.worker in accounts:
-            account = accounts[worker.worker]
-            covered_sat += min((worker.slashed_msat - account.drawn_msat) // MSAT_PER_SAT, account.live_sat)
+        wanted_sat = min(escrow.undrawn_msat // MSAT_PER_SAT, paid_sat - covered_sat)
+        coins, value_sat = 0, 0
+        for coin in view.settled.coins(escrow.escrow)[:COINS_MAX] if wanted_sat > 0 else ():
+            if value_sat < wanted_sat:
+                coins, value_sat = coins + 1, value_sat + coin.value_sat
+        got_sat = min(wanted_sat, value_sat)
+        worth = fee_sat(INPUT_VB * coins + CHANGE_VB, rate_msat) * PPM <= got_sat * FEE_PPM
+        if coins and (worth or not drawn):
+            inputs, drawn, covered_sat = inputs + coins, drawn + 1, covered_sat + got_sat
     payee, change = bytes(22), bytes(34)
     scripts = [*[payee] * outputs, op_return(bytes(32)), *[change] * drawn]
-    return payout_vsize([_SCRIPT_BYTES] * inputs, scripts), covered_sat
+    return payout_vsize([_SCRIPT_BYTES] * inputs, scripts), covered_sat + _beside_sat(view)
+
+
+def _beside_sat(view: View) -> int:
+    """What the reserve holds, and what stakes hold that was forfeited."""
+    accounts = {one.key: one for one in view.settled.accounts()}
+    found_sat = accounts[RESERVE].live_sat if RESERVE in accounts else 0
+    for worker in view.workers():
+        account = accounts.get(worker.worker)
+        if account is not None:
+            found_sat += min((worker.slashed_msat - account.drawn_msat) // MSAT_PER_SAT, account.live_sat)
+    return found_sat
 
 
 def of_worker(worker: Worker, next_: Outlook) -> str:

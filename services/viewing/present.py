@@ -86,7 +86,10 @@ class Present:
     def __init__(self, reader: Reader, ask: Ask, answers: Answers, position: int, at: datetime | None) -> None:
         self._reader, self._ask, self._answers = reader, ask, answers
         self.position, self.at = position, at
-        self.settled: Settled = Asked(reader.settled, self._once)
+
+    @property
+    def settled(self) -> Settled:
+        return Asked(self._reader.settled, self._once)
 
     def head(self) -> int:
         return self.position

@@ -26,7 +26,7 @@ from services.projections.settled import (
     Term,
     ordered,
 )
-from services.projections.settlement_rows import CHAIN, Changed, CoinRow
+from services.projections.settlement_rows import CHAIN, AccountRow, Changed, CoinRow
 
 #: Names that payouts are found by, and where they stand in their rows.
 _OF_PAYOUTS: Final = {"transaction": "txid", "anchor": "anchor", "block": "block", "root": "root"}
@@ -66,26 +66,22 @@ class Folded:
         return Chain(**{name: value for name, value in asdict(row).items() if name != "name"})
 
     def accounts(self) -> Sequence[Account]:
-        live: dict[str, list[int]] = {}
+        coins: dict[str, list[CoinRow]] = {}
         for coin in self._rows.coins.values():
-            if coin.live:
-                live.setdefault(coin.key, []).append(coin.value_sat)
+            coins.setdefault(coin.key, []).append(coin)
         rows = sorted(self._rows.accounts.values(), key=lambda one: (one.account, one.key))
-        held = ((row, live.get(row.key, ())) for row in rows)
-        return [Account(**asdict(row), live_sat=sum(values), coins=len(values)) for row, values in held]
+        return [_account(row, coins.get(row.key, ())) for row in rows]
 
     def account(self, key: str) -> Account | None:
-        row, held = self._rows.accounts.get(key), self.coins(key)
-        if row is None:
-            return None
-        return Account(**asdict(row), live_sat=sum(coin.value_sat for coin in held), coins=len(held))
+        row = self._rows.accounts.get(key)
+        return None if row is None else _account(row, [one for one in self._rows.coins.values() if one.key == key])
 
     def terms(self, key: str | None = None) -> Sequence[Term]:
         rows = (row for row in self._rows.terms.values() if key in (None, row.key))
         return [Term(**asdict(row)) for row in sorted(rows, key=lambda one: one.opened_pos)]
 
     def coins(self, key: str) -> Sequence[Coin]:
-        rows = [row for row in self._rows.coins.values() if row.key == key and row.live]
+        rows = [row for row in self._rows.coins.values() if row.key == key and row.state == "held"]
         terms = self.terms(key)
         return [_coin(row, terms) for row in sorted(rows, key=lambda one: (-one.value_sat, one.outpoint))]
 
@@ -123,8 +119,8 @@ class Folded:
         paid = [self.payout(epoch) for epoch, row in self._rows.payouts.items() if row.state == State.CONFIRMED]
         return OnChain(
             deposited_msat=sum(row.deposited_msat for row in accounts),
-            missing_msat=sum(row.missing_msat for row in accounts),
-            live_msat=sum(row.value_sat for row in self._rows.coins.values() if row.live) * MSAT_PER_SAT,
+            missing_msat=_sum_sat(self._rows.coins.values(), "lost") * MSAT_PER_SAT,
+            live_msat=_sum_sat(self._rows.coins.values(), "held") * MSAT_PER_SAT,
             rewarding_msat=sum(row.rewarding_msat for row in accounts),
             paid_msat=sum(one.rewards_sat for one in paid) * MSAT_PER_SAT,
             returned_msat=sum(one.refunds_sat + one.stakes_sat for one in paid) * MSAT_PER_SAT,
@@ -168,6 +164,19 @@ class Folded:
         ]
 
 
+def _account(row: AccountRow, coins: Sequence[CoinRow]) -> Account:
+    return Account(
+        **asdict(row),
+        live_sat=_sum_sat(coins, "held"),
+        coins=sum(one.state == "held" for one in coins),
+        missing_msat=_sum_sat(coins, "lost") * MSAT_PER_SAT,
+    )
+
+
+def _sum_sat(coins: Iterable[CoinRow], state: str) -> int:
+    return sum(one.value_sat for one in coins if one.state == state)
+
+
 def _coin(row: CoinRow, terms: Sequence[Term]) -> Coin:
     return Coin(
         outpoint=row.outpoint,
@@ -176,7 +185,6 @@ def _coin(row: CoinRow, terms: Sequence[Term]) -> Coin:
         height=row.height,
         script=terms[row.term].script if row.term is not None else row.script or "",
         epoch=row.epoch,
-        live=row.live,
     )
 
 

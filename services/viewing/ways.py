@@ -12,6 +12,7 @@ On a market that has joined no chain nothing is paid by payouts: what an owner t
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from heapq import merge
 from typing import Final, Literal, NamedTuple
 
 from domain import events as e
@@ -53,7 +54,7 @@ STAKE: Final = ("StakeDeposited", "StakeSlashed", "StakeWithdrawn", *COINS)
 ESCROW: Final = tuple(name for name in NAMES if name in COINS or (name not in STAKE and not name.startswith("Payout")))
 #: Pots that make up an account's balance.
 HELD: Final[tuple[Pot, ...]] = ("free", "reserved", "stake")
-#: Confirmations that are read at a time to find the one that was undone.
+#: Events that are read at a time to find an earlier one.
 _PAGE: Final = 100
 
 
@@ -95,6 +96,8 @@ def _moves(view: View, stored: Stored) -> Iterator[Move]:
     way = WAYS[type(event)]
     if isinstance(event, _LEAVES) and view.settled.chain() is not None:
         way = way[0], "leaving"
+    if isinstance(event, e.CoinTaken) and _is_lost(view, stored.position, event.outpoint):
+        return  # it is missing already
     amount_msat: int = event.amount_msat  # type: ignore[union-attr]  # every event of money has one
     if isinstance(event, e.FeeCharged) and event.chain_msat:
         yield _move(stored, event, event.chain_msat, ("reserved", "fund"))
@@ -141,12 +144,28 @@ def _paid(payout: Payout) -> list[tuple[int, Pot, Pot]]:
 
 def _fee_sat(view: View, before: int, event: e.PayoutReorged) -> int:
     """The fee of the transaction that was undone, as its confirmation said."""
-    upto: int | None = before - 1
-    while upto:
-        page = view.latest(e.PayoutConfirmed.__name__, _PAGE, upto=upto)
-        for stored in reversed(page):
-            said = decode_stored(stored)
-            if isinstance(said, e.PayoutConfirmed) and (said.epoch, said.txid) == (event.epoch, event.txid):
-                return said.fee_sat
-        upto = page[0].position - 1 if len(page) == _PAGE else None
+    for said in _back(view, before, e.PayoutConfirmed):
+        if isinstance(said, e.PayoutConfirmed) and (said.epoch, said.txid) == (event.epoch, event.txid):
+            return said.fee_sat
     return view.settled.payout(event.epoch).cost_sat
+
+
+def _is_lost(view: View, before: int, outpoint: str) -> bool:
+    """Whether the output had left the chain when somebody spent it."""
+    for said in _back(view, before, e.DepositReorged, e.DepositRestored):
+        if isinstance(said, e.DepositReorged | e.DepositRestored) and said.outpoint == outpoint:
+            return isinstance(said, e.DepositReorged)
+    return False
+
+
+def _back(view: View, before: int, *kinds: type) -> Iterator[AnyEvent]:
+    """Events of these kinds in front of a position, the last one first."""
+    found = (_back_of(view, before, kind.__name__) for kind in kinds)
+    return (decode_stored(stored) for stored in merge(*found, key=lambda one: -one.position))
+
+
+def _back_of(view: View, before: int, name: str) -> Iterator[Stored]:
+    upto = before - 1
+    while upto > 0 and (page := view.latest(name, _PAGE, upto=upto)):
+        yield from reversed(page)
+        upto = page[0].position - 1

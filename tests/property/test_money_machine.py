@@ -34,6 +34,7 @@ from domain.ids import escrow_id
 from domain.job import PostJob
 from domain.market import Fact, World
 from domain.paying import GONE_BLOCKS
+from domain.planning import NothingToPay, verify_due
 from domain.settlement import (
     AbandonPayout,
     AdvanceChain,
@@ -242,7 +243,13 @@ class MoneyMachine(RuleBasedStateMachine):
 
     @rule(rate_msat=st.sampled_from((1_000, 1_000, 2_345, 9_000)))
     def plan(self, rate_msat: int) -> None:
-        self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        due = True
+        try:
+            verify_due(self.world.books, OPERATOR, rate_msat)
+        except NothingToPay:
+            due = False
+        planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
+        assert bool(planned) is due, "settlement asks for a payout if, and only if, the market would plan one"
 
     @precondition(lambda self: self._open_payouts())
     @rule(which=st.integers(0, 3))

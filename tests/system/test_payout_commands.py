@@ -75,11 +75,11 @@ def test_payouts_are_listed_and_shown_as_the_log_has_them(market: Payday) -> Non
 
 def test_payouts_are_told_in_words(market: Payday) -> None:
     said = pasar("payout", "list")
-    assert "68,622 sat  3 payees  759 sat  1.11 %" in said
+    assert "86,004 sat  3 payees  806 sat    0.94 %" in said
     one = pasar("payout", "show", "3")
     assert "Paid: in block 115, 2 blocks deep." in one
-    assert "872 sat of it from those who take money out" in one
-    assert "stake, taken back, less 436 sat of the fee" in one
+    assert "760 sat of it from those who take money out" in one
+    assert "stake, taken back, less 380 sat of the fee" in one
     assert one.count(": it is the") == 1
     assert one.count(": it is that of") == 2
     assert "job bb527011 10,000 sat" in pasar("payout", "show", "1")
@@ -139,10 +139,10 @@ async def test_notebook_shows_the_chain_its_payouts_and_one_in_full(database_url
     assert (chain.network, chain.height, chain.confirmations) == ("regtest", told().books.height, 1)
     assert "Play money: this chain is this machine's own." in repr(chain)
     assert "epoch" in repr(rows)
-    assert "53,128 sat" in repr(rows)
+    assert "89,360 sat" in repr(rows)
     assert "<table>" in rows._repr_mimebundle_()["text/html"]
     card = one._repr_mimebundle_()
-    assert "payout 3 of 53,128 sat to 2 payees" in card["text/plain"]
+    assert "payout 3 of 89,360 sat to 5 payees" in card["text/plain"]
     assert "Paid: in block 115" in card["text/html"]
     assert all(one.holds.values())
     assert bitcoin.txid(bitcoin.parse(bytes.fromhex(one.raw))) == one.txid

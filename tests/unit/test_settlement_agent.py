@@ -1,6 +1,7 @@
 """Settlement on a real chain with real signatures: what is earned is paid once, whatever happens to the chain."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,7 @@ from domain.books import State
 from domain.escrow import RefundEscrow
 from domain.paying import GONE_BLOCKS
 from domain.settlement import ContestPayout, PayoutSettled
-from services.ports import Chain, Checked
+from services.ports import Block, BlockId, Chain, Checked
 from services.settlement import signing
 from services.settlement.agent import RUNG_BLOCKS
 from services.settlement.signing import Spend
@@ -238,3 +239,33 @@ async def test_dearer_rung_is_sent_where_the_cheap_one_is_not_mined(market: Sett
     confirmed = market.world.books.payouts[1].confirmed
     assert confirmed is not None
     assert (confirmed.txid, confirmed.fee_sat) == (ids[1], found.planned.fees_sat[1])
+
+
+async def test_settlement_says_what_is_wrong_and_that_it_is_well_again(market: Settling) -> None:
+    chain = cast("Chain", Elsewhere(market.chain))
+    agent = market.new_agent(chain)
+    running = asyncio.ensure_future(agent.run())
+    async with asyncio.timeout(20):
+        while "holds none of the last" not in str(agent.status()["waits_for"]):
+            await market.chain.tip()
+        cast("Elsewhere", chain).blocks = market.chain.blocks  # type: ignore[method-assign]
+        while "nobody has enough due" not in str(agent.status()["waits_for"]):
+            await market.chain.tip()
+    running.cancel()
+
+
+class Elsewhere:
+    """A chain that holds other blocks than the market knows."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._chain, name)
+
+    async def tip(self) -> BlockId:
+        height, name = await self._chain.tip()
+        return BlockId(height, name) if self.blocks == self._chain.blocks else BlockId(height, "00" * 32)
+
+    async def blocks(self, start: int, limit: int) -> Sequence[Block]:
+        return []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 import typer
 
 from domain.errors import Refused
+from ui.commands.refunding import refund_alone, refund_key
 from ui.commands.running import CLIENT, As, ask, attached, run, shown
 from ui.format import AsJson, columns, parse_msat, print_json, sat, say
 
@@ -25,6 +26,7 @@ Amount = Annotated[int, typer.Argument(parser=parse_msat, metavar="SAT", help="A
 
 
 def add_to(root: typer.Typer) -> None:
+    app.command("refund-key")(refund_key)
     root.add_typer(app)
 
 
@@ -94,7 +96,9 @@ def refund(
     everything: Annotated[bool, typer.Option("--all", help="Everything that is free.")] = False,
     receipt: Annotated[
         Path | None,
-        typer.Option(help="Without the market: an escrow receipt; the wallet on this machine signs.", dir_okay=False),
+        typer.Option(
+            help="Without the market: an escrow receipt; the wallet on this machine signs.", exists=True, dir_okay=False
+        ),
     ] = None,
     to: Annotated[str, typer.Option(metavar="ADDRESS", help="With --receipt: where to; your wallet if absent.")] = "",
     rate: Annotated[
@@ -119,7 +123,7 @@ def refund(
     if receipt is not None:
         if amount is not None or everything:
             raise OneOrTheOther
-        _refund_alone(receipt, to, rate, as_, as_json)
+        refund_alone(receipt, to, rate, as_, as_json)
         return
     from services.client.session import Session
     from services.projections.queries import Reader
@@ -142,30 +146,6 @@ def refund(
 
     left = run(_moved(settings, as_, take))
     _done(left, as_json, f"{sat(taken[0])} go back to {as_} with the next payout")
-
-
-def _refund_alone(path: Path, to: str, rate: int, as_: str, as_json: bool) -> None:
-    """Sign the refund from receipt and wallet, with no market, no node and no network."""
-    from domain.bitcoin import parse, txid, vsize
-    from services.config import from_environment
-    from services.settlement import refund as alone
-    from services.settlement.wallet import wallet
-
-    receipt = alone.decode(path.read_bytes())
-    own = wallet(from_environment(), as_, network=receipt.network)
-    raw = alone.refund(receipt, own, rate_msat=rate * 1_000, address=to or None)
-    tx = parse(raw)
-    held_sat, left_sat = sum(coin.value_sat for coin in receipt.coins), tx.outputs[0].value_sat
-    valid_from = receipt.expires_height + 1
-    if as_json:
-        print_json(
-            {"raw": raw.hex(), "txid": txid(tx), "value_sat": left_sat, "fee_sat": held_sat - left_sat,
-             "vsize": vsize(raw), "valid_from_height": valid_from}
-        )  # fmt: skip
-        return
-    say(f"{left_sat:,} sat go to {to or own.payout_address()}, {held_sat - left_sat:,} sat to the miners")
-    say(f"nodes take it from block {valid_from:,} on")
-    print(raw.hex())
 
 
 @app.command("receipt")

@@ -161,7 +161,7 @@ def _for(out: "Output") -> str:
         "escrow": "free money, taken back",
         "stake": "stake, taken back",
         "market": "fees of jobs",
-        "reserve": "rewards that are too small to be paid",
+        "reserve": "small rewards and forfeited stake",
         "change": "what is left",
     }.get(out.what, "the anchor")
     return f"{said}, less {_sat(out.borne_sat)} of the fee" if out.borne_sat else said

@@ -4,20 +4,24 @@ What readers ask of read model ``settlement``.
 SELECT * FROM read.chain WHERE network IS NOT NULL
 
 -- name: accounts
-SELECT a.*, coalesce(c.live_sat, 0)::bigint AS live_sat, coalesce(c.coins, 0) AS coins
+SELECT a.*, coalesce(c.live_sat, 0)::bigint AS live_sat, coalesce(c.coins, 0) AS coins,
+       coalesce(c.missing_sat, 0)::bigint * 1000 AS missing_msat
   FROM read.accounts AS a
-  LEFT JOIN (SELECT key, sum(value_sat) AS live_sat, count(*) AS coins FROM read.coins
-              WHERE live AND ($1::text IS NULL OR key = $1) GROUP BY key) AS c USING (key)
+  LEFT JOIN (SELECT key, sum(value_sat) FILTER (WHERE state = 'held') AS live_sat,
+                    count(*) FILTER (WHERE state = 'held') AS coins,
+                    sum(value_sat) FILTER (WHERE state = 'lost') AS missing_sat
+               FROM read.coins WHERE state IN ('held', 'lost') AND ($1::text IS NULL OR key = $1) GROUP BY key) AS c
+ USING (key)
  WHERE $1::text IS NULL OR a.key = $1 ORDER BY a.account, a.key
 
 -- name: terms
 SELECT * FROM read.terms WHERE $1::text IS NULL OR key = $1 ORDER BY opened_pos
 
 -- name: coins
-SELECT c.outpoint, c.key, c.value_sat, c.height, c.epoch, c.live,
+SELECT c.outpoint, c.key, c.value_sat, c.height, c.epoch,
        coalesce(c.script, (SELECT script FROM read.terms AS t WHERE t.key = c.key ORDER BY opened_pos
                             OFFSET c.term LIMIT 1)) AS script
-  FROM read.coins AS c WHERE c.key = $1 AND c.live ORDER BY c.value_sat DESC, c.outpoint
+  FROM read.coins AS c WHERE c.key = $1 AND c.state = 'held' ORDER BY c.value_sat DESC, c.outpoint
 
 -- name: payouts
 SELECT * FROM read.payouts WHERE $2::bigint IS NULL OR epoch < $2 ORDER BY epoch DESC LIMIT $1
@@ -44,9 +48,11 @@ SELECT j.*, p.state, p.txid, p.height FROM read.job_payouts AS j JOIN read.payou
 
 -- name: on_chain
 SELECT * FROM
-  (SELECT coalesce(sum(deposited_msat), 0) AS deposited_msat, coalesce(sum(missing_msat), 0) AS missing_msat,
+  (SELECT coalesce(sum(deposited_msat), 0) AS deposited_msat,
           coalesce(sum(rewarding_msat), 0) AS rewarding_msat FROM read.accounts) AS a,
-  (SELECT coalesce(sum(value_sat), 0) * 1000 AS live_msat FROM read.coins WHERE live) AS c,
+  (SELECT coalesce(sum(value_sat) FILTER (WHERE state = 'held'), 0) * 1000 AS live_msat,
+          coalesce(sum(value_sat) FILTER (WHERE state = 'lost'), 0) * 1000 AS missing_msat
+     FROM read.coins WHERE state IN ('held', 'lost')) AS c,
   (SELECT coalesce(sum(rewards_sat), 0) * 1000 AS paid_msat,
           coalesce(sum(refunds_sat + stakes_sat), 0) * 1000 AS returned_msat,
           coalesce(sum(saved_sat - fund_sat + fee_sat), 0) * 1000 AS borne_msat,

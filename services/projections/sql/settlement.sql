@@ -43,7 +43,6 @@ CREATE TABLE {schema}.accounts (
   arbiter_key    text,
   terms          bigint NOT NULL,
   deposited_msat bigint NOT NULL,
-  missing_msat   bigint NOT NULL,
   drawing_msat   bigint NOT NULL,
   drawn_msat     bigint NOT NULL,
   returning_msat bigint NOT NULL,
@@ -60,10 +59,10 @@ CREATE TABLE {schema}.coins (
   script    text,
   term      bigint,
   epoch     bigint NOT NULL,
-  live      boolean NOT NULL,
+  state     text NOT NULL,
   said_pos  bigint NOT NULL
 ) WITH (fillfactor = 50);
-CREATE INDEX ON {schema}.coins (key) WHERE live;
+CREATE INDEX ON {schema}.coins (key) WHERE state IN ('held', 'lost');
 CREATE TABLE {schema}.payouts (
   epoch          bigint PRIMARY KEY,
   state          text,
@@ -167,7 +166,7 @@ INSERT INTO {schema}.accounts AS t
 SELECT * FROM unnest(
   $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
   $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
-  $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[])
+  $17::bigint[], $18::bigint[], $19::bigint[])
 ON CONFLICT (key) DO UPDATE SET
   script = coalesce(excluded.script, t.script),
   expires_height = coalesce(excluded.expires_height, t.expires_height),
@@ -178,7 +177,6 @@ ON CONFLICT (key) DO UPDATE SET
   arbiter_key = coalesce(excluded.arbiter_key, t.arbiter_key),
   terms = t.terms + excluded.terms,
   deposited_msat = t.deposited_msat + excluded.deposited_msat,
-  missing_msat = t.missing_msat + excluded.missing_msat,
   drawing_msat = t.drawing_msat + excluded.drawing_msat,
   drawn_msat = t.drawn_msat + excluded.drawn_msat,
   returning_msat = t.returning_msat + excluded.returning_msat,
@@ -190,7 +188,7 @@ ON CONFLICT (key) DO UPDATE SET
 -- name: deposit
 INSERT INTO {schema}.coins
 SELECT * FROM unnest(
-  $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::boolean[],
+  $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
   $9::bigint[])
 
 -- name: payout
@@ -297,23 +295,23 @@ SELECT u.txid || lpad(to_hex(p.payees + (p.market_sat > 0)::int + 1 + d.change),
        d.change_sat + CASE WHEN u.fee_sat IS NULL OR d.place > f.place THEN 0 ELSE p.fund_sat - u.fee_sat + (
          SELECT coalesce(sum((vb * p.rate_msat * ($7::int[])[array_position(p.fees_sat, u.fee_sat)] + 999) / 1000), 0)
            FROM unnest(p.borne_vb) AS vb)::bigint END,
-       coalesce(u.height, 0), d.script, NULL, u.epoch, u.live, u.pos
-  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bigint[])
-         AS u (epoch, txid, fee_sat, height, live, pos)
+       coalesce(u.height, 0), d.script, NULL, u.epoch, u.state, u.pos
+  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
+         AS u (epoch, txid, fee_sat, height, state, pos)
   JOIN {schema}.payouts AS p USING (epoch)
   JOIN {schema}.draws AS d USING (epoch)
   JOIN LATERAL (SELECT min(place) AS place FROM {schema}.draws WHERE epoch = u.epoch AND change IS NOT NULL) AS f ON true
  WHERE d.change IS NOT NULL
 ON CONFLICT (outpoint) DO UPDATE SET
   height = CASE WHEN excluded.height = 0 THEN t.height ELSE excluded.height END,
-  live = CASE WHEN t.said_pos < excluded.said_pos THEN excluded.live ELSE t.live END,
+  state = CASE WHEN t.said_pos < excluded.said_pos THEN excluded.state ELSE t.state END,
   said_pos = greatest(t.said_pos, excluded.said_pos)
 
 -- name: spend
-UPDATE {schema}.coins AS t SET live = s.live, said_pos = s.pos
+UPDATE {schema}.coins AS t SET state = s.state, said_pos = s.pos
   FROM (
-    SELECT DISTINCT ON (outpoint) outpoint, u.live, u.pos
-      FROM unnest($1::bigint[], $2::boolean[], $3::bigint[]) AS u (epoch, live, pos)
+    SELECT DISTINCT ON (outpoint) outpoint, u.state, u.pos
+      FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS u (epoch, state, pos)
       JOIN {schema}.draws AS d USING (epoch), unnest(d.coins) AS outpoint
      ORDER BY outpoint, u.pos DESC
   ) AS s
@@ -322,9 +320,9 @@ UPDATE {schema}.coins AS t SET live = s.live, said_pos = s.pos
 -- name: say
 UPDATE {schema}.coins AS t SET
   height = coalesce(u.height, t.height),
-  live = CASE WHEN t.said_pos < u.pos THEN u.live ELSE t.live END,
+  state = CASE WHEN t.said_pos < u.pos THEN u.state ELSE t.state END,
   said_pos = greatest(t.said_pos, u.pos)
-  FROM unnest($1::text[], $2::boolean[], $3::bigint[], $4::bigint[]) AS u (outpoint, live, height, pos)
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS u (outpoint, state, height, pos)
  WHERE t.outpoint = u.outpoint
 
 -- name: rows
