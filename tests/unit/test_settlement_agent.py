@@ -10,13 +10,14 @@ import pytest_asyncio
 
 from domain import payout
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, op_return, p2wsh, parse, txid
-from domain.books import State
+from domain.books import SAFETY_BLOCKS, State
 from domain.escrow import RefundEscrow
+from domain.ids import escrow_id
 from domain.paying import GONE_BLOCKS
 from domain.settlement import ContestPayout, PayoutSettled
 from services.ports import Block, BlockId, Chain, Checked
 from services.settlement import signing
-from services.settlement.agent import RUNG_BLOCKS
+from services.settlement.agent import RUNG_BLOCKS, URGENT
 from services.settlement.signing import Spend
 from services.settlement.wallet import Role, wallet
 from tests.settling import ARBITER, Settling, settling
@@ -140,6 +141,24 @@ async def test_payout_that_binds_another_log_is_not_signed(market: Settling) -> 
     market.false_root = ""
     await market.settle(3)
     assert await market.unspent_sat(ANNA) == [20_000]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_payout_that_saves_what_an_owner_can_soon_take_does_not_wait_its_time(
+    market: Settling, ends: bool
+) -> None:
+    market.quiet = None
+    market.earned([ANNA], 4, 5_000_000)
+    market.agent = market.new_agent()
+    if ends:
+        term = market.world.books.term_of(escrow_id(CLIENT))
+        assert term is not None
+        await market.treasury.mine(term.expires_height - SAFETY_BLOCKS - (await market.chain.tip()).height)
+    await market.agent.turn()
+    assert not market.world.books.payouts
+    market.clock.time += URGENT
+    await market.agent.turn()
+    assert len(market.world.books.payouts) == ends
 
 
 class Contesting:
