@@ -93,13 +93,13 @@ def plan(
     return replace(planned, anchor=said), allotted
 
 
-def verify_due(books: Books, market: str, rate_msat: int) -> None:
-    """Find out whether ``plan`` would plan a payout, for a part of the work.
+def is_urgent(books: Books, market: str, rate_msat: int) -> bool:
+    """Whether the payout that ``plan`` would plan saves what an owner can soon take; for a part of the work.
 
     Raises:
         NothingToPay: With the reason.
     """
-    _settled(books, market, rate_msat)
+    return _settled(books, market, rate_msat).urgent
 
 
 def _settled(books: Books, market: str, rate_msat: int) -> "_Draft":
@@ -226,7 +226,7 @@ class _Draft:
         return {payee.key: payee.amount_sat for payee in self.leaving}
 
     @property
-    def _urgent(self) -> bool:
+    def urgent(self) -> bool:
         """Whether something is saved that would be lost otherwise."""
         return any(self._is_unsafe(key, pool_sat) for key, pool_sat in self.emptied.items())
 
@@ -342,7 +342,7 @@ class _Draft:
         paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat + sum(self.emptied.values())
         if bears_sat > fund_sat:
             return f"the fee is {bears_sat} sat, and the fund for miners holds {fund_sat} sat"
-        if not self._urgent and bears_sat * PPM > paid_sat * FEE_PPM:
+        if not self.urgent and bears_sat * PPM > paid_sat * FEE_PPM:
             return f"the fee of {bears_sat} sat is more than 2 % of the {paid_sat} sat that it would pay"
         return ""
 

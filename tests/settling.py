@@ -77,6 +77,7 @@ class Settling:
         self.world, self.records, self.tree = World(operator), list[Stored](), merkle.CompactRange()
         self.follower = Follower()
         self.arbiter_is_up, self.false_root = True, ""
+        self.quiet: timedelta | None = timedelta(0)
         self.objections: list[str] = []
         self._nonce = 0
         for role in ("settlement", "clock", "inspector", "referee"):
@@ -163,7 +164,7 @@ class Settling:
         join = JoinChain(
             "regtest", *start, self._confirmations, self._co_signer, *keys, self.market.payout_script().hex()
         )
-        return Terms(join=join, every=NEVER, quiet=timedelta(0), poll_s=1)
+        return Terms(join=join, every=NEVER, quiet=self.quiet, poll_s=1)
 
     async def _root(self) -> SignedRoot:
         size, root = self.tree.size, self.false_root or self.tree.root.hex()

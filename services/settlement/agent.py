@@ -15,18 +15,15 @@ import structlog
 from msgspec import Struct
 
 from domain import paying, payout, planning
-from domain.books import Books, Payout, State
+from domain.books import Payout, State
 from domain.commands import Command
 from domain.errors import Refused
 from domain.planning import NothingToPay
 from domain.settlement import (
     AbandonPayout,
-    AdvanceChain,
-    ConfirmPayout,
     JoinChain,
     PlanPayout,
     RecordBroadcast,
-    ReorganiseChain,
     ReturnLapsed,
 )
 from services.bus.client import Commander
@@ -35,24 +32,23 @@ from services.ledger.root import SignedRoot
 from services.ports import BlockId, Chain, Clock
 from services.settlement import cosigning
 from services.settlement.cosigning import Declined, Signed, SignPayout
-from services.settlement.errors import ForeignChain, TransactionRefused
+from services.settlement.errors import TransactionRefused
 from services.settlement.follower import Follower
 from services.settlement.funding import Funding
 from services.settlement.lib import Library
 from services.settlement.outbox import Outbox
+from services.settlement.walk import Walk
 from services.settlement.wallet import Signer
-from services.settlement.watch import Rungs, Settled, look
 
-#: Blocks that are read at a time, and items of one command.
-PAGE: Final = 10
+#: Items of one command.
 ITEMS: Final = 200
-#: The market joins so far below the tip, and is told of such a block after a long way up, to fall back to in a fork.
-NEAR_BLOCKS: Final = 100
 #: Blocks without a confirmation after which the next rung is sent.
 RUNG_BLOCKS: Final = 6
 RETRY_S: Final = 1.0
 #: How often the wait for the next payout doubles while the arbiter contests one after another.
 CONTESTED_MAX: Final = 10
+#: How long a payout waits at most that saves what an owner can soon take: a sixth of ``SAFETY_BLOCKS``.
+URGENT: Final = timedelta(hours=2)
 #: How long a fee rate should let a payout wait, in blocks.
 TARGET_BLOCKS: Final = 6
 #: How long the stream may take to show what the market recorded.
@@ -99,10 +95,9 @@ class Agent:
         """
         self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
         self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
-        self._outbox, self._funding, self._clock, self._mine = outbox, funding, clock, mine
+        self._outbox, self._clock, self._mine = outbox, clock, mine
         self._terms: Terms | None = None
-        self._rungs = Rungs()
-        self._scanned: int | None = None
+        self._walk = Walk(chain, follower, self._tell, funding, mine)
         self._sent: dict[int, tuple[str, int, str]] = {}
         self._due: _Due | None = None
         self._contested = 0
@@ -146,7 +141,7 @@ class Agent:
         """
         if self._terms is None:
             self._terms = await self._join()
-        await self._follow_chain()
+        await self._walk.follow()
         await self._see_through()
         await self._plan(self._terms)
         return self._terms.poll_s
@@ -170,87 +165,11 @@ class Agent:
         return refused
 
     async def _join(self) -> Terms:
-        tip = await self._chain.tip()
-        below = await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1)
-        if not below:  # the node is reorganising, or lost its blocks
-            raise ForeignChain(blocks=len(self._follower.books.tips))
-        terms = await self._terms_of(below[0].id)
+        terms = await self._terms_of(await self._walk.beginning())
         reply = await self._commander.send([terms.join])
         async with asyncio.timeout(HEAR_S):
             await self._follower.reached(reply.position)
         return terms
-
-    # ------------------------------------------------------------------------------------------------------ the chain
-    async def _follow_chain(self) -> None:
-        """Tell the market of the chain's new end, then look at what is deep enough."""
-        books, tip = self._follower.books, await self._chain.tip()
-        if self._scanned is None:  # what was told last may not have been looked at
-            self._scanned = self._deep(books, books.tips[-2][0] if len(books.tips) > 1 else books.height)
-        if tip != BlockId(*books.tips[-1]):
-            await self._go_on_from(await self._fork(), tip)
-        await self._look(self._deep(books, books.height))
-
-    async def _go_on_from(self, fork: BlockId, tip: BlockId) -> None:
-        """Tell of the fork, of a block below the tip that later forks will hardly reach, and of the tip.
-
-        Raises:
-            ForeignChain: The market does not go back as far as the fork.
-        """
-        books = self._follower.books
-        if fork != BlockId(*books.tips[-1]):
-            if await self._tell([ReorganiseChain(*fork)]):
-                raise ForeignChain(blocks=books.height - fork.height)
-            self._scanned = min(self._scanned or 0, self._deep(books, fork.height))
-            self._mine()  # what left the chain waits to be mined again
-        await self._look(self._deep(books, books.height))  # now: a restart looks no further back than one block told
-        if tip.height - NEAR_BLOCKS > fork.height:
-            for below in await self._chain.blocks(tip.height - NEAR_BLOCKS, 1):
-                await self._tell([AdvanceChain(*below.id)])
-                await self._look(self._deep(books, books.height))
-        if tip.height > fork.height:
-            await self._tell([AdvanceChain(*tip)])
-
-    async def _fork(self) -> BlockId:
-        """The newest block that the market was told of and that is still in the chain.
-
-        Raises:
-            ForeignChain: None is.
-        """
-        for height, name in reversed(self._follower.books.tips):
-            found = await self._chain.blocks(height, 1)
-            if found and found[0].id.hash == name:
-                return found[0].id
-        raise ForeignChain(blocks=len(self._follower.books.tips))
-
-    def _deep(self, books: Books, height: int) -> int:
-        """The highest block that is deep enough when the chain ends at ``height``."""
-        assert books.chain is not None
-        return height - books.chain.confirmations + 1
-
-    async def _look(self, upto: int) -> None:
-        """Find deposits, payouts and spent outputs in the blocks up to this one."""
-        assert self._scanned is not None
-        while self._scanned < upto:
-            start = self._scanned + 1
-            blocks = await self._chain.blocks(start, min(PAGE, upto - self._scanned))
-            books = self._follower.books
-            for block in blocks:
-                found = look(block, books, self._rungs.of(books), self._funding.known)
-                self._funding.put(found.funding, block.id.height)
-                items = [
-                    await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
-                    for one in found.told
-                ]
-                if items:
-                    await self._tell(items)
-            self._scanned += len(blocks)
-            if not blocks:
-                return
-
-    async def _confirmation(self, epoch: int, name: str, height: int) -> ConfirmPayout:
-        proof = await self._chain.proof(name, height)
-        branch = tuple(one.hex() for one in proof.branch)
-        return ConfirmPayout(epoch, name, height, proof.header.hex(), proof.index, branch)
 
     # -------------------------------------------------------------------------------------------------------- payouts
     async def _see_through(self) -> None:
@@ -328,7 +247,8 @@ class Agent:
         if self._due.since is None or not self._due.ripe(self._clock.now(), terms, self._contested):
             return
         root = await self._signed_root()
-        await self._tell([PlanPayout(rate_msat, root.size, root.root)])
+        if await self._tell([PlanPayout(rate_msat, root.size, root.root)]):
+            return
         self._due, self.waits_for = None, ""
         self._soon.set()
 
@@ -336,11 +256,11 @@ class Agent:
         """Whether a payout could be planned; the market would find the same."""
         books, now, before = self._follower.books, self._clock.now(), self._due
         try:
-            planning.verify_due(books, self._commander.market, seen[1])
+            urgent = planning.is_urgent(books, self._commander.market, seen[1])
         except NothingToPay as nothing:
             self.waits_for = str(nothing)
             return _Due(seen, None, now)
-        return _Due(seen, before.since if before is not None and before.since else now, now)
+        return _Due(seen, before.since if before is not None and before.since else now, now, urgent)
 
 
 class _Due(NamedTuple):
@@ -348,15 +268,18 @@ class _Due(NamedTuple):
     seen: What it was found in: the books at a position, and a fee rate.
     since: When a payout became due; absent if none is.
     changed: When the books last moved.
+    urgent: Whether it saves what an owner can soon take.
     """
 
     seen: tuple[int, int]
     since: datetime | None
     changed: datetime
+    urgent: bool = False
 
     def ripe(self, now: datetime, terms: Terms, contested: int) -> bool:
         """Whether it has waited for long enough; twice as long after each of ``contested`` payouts in a row."""
         assert self.since is not None
         times = 1 << min(contested, CONTESTED_MAX)
-        due, quiet = now - self.since >= terms.every * times, now - self.changed
+        every = min(terms.every, URGENT) if self.urgent else terms.every
+        due, quiet = now - self.since >= every * times, now - self.changed
         return due or (terms.quiet is not None and quiet >= terms.quiet * times)

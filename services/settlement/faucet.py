@@ -62,7 +62,6 @@ class Faucet:
         folder: Keeps what was paid for which request.
         """
         self._client, self._treasury, self._follower, self._folder = client, treasury, follower, folder
-        self._group = asyncio.TaskGroup()
         self._waiting = 0
         self._one, self._group = asyncio.Lock(), asyncio.TaskGroup()
         self.draws = 0

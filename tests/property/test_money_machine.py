@@ -33,7 +33,7 @@ from domain.events import (
 from domain.ids import escrow_id
 from domain.job import PostJob
 from domain.market import Fact, World
-from domain.planning import NothingToPay, verify_due
+from domain.planning import NothingToPay, is_urgent
 from domain.settlement import (
     AbandonPayout,
     AdvanceChain,
@@ -236,7 +236,7 @@ class MoneyMachine(RuleBasedStateMachine):
     def plan(self, rate_msat: int) -> None:
         due = True
         try:
-            verify_due(self.world.books, OPERATOR, rate_msat)
+            is_urgent(self.world.books, OPERATOR, rate_msat)
         except NothingToPay:
             due = False
         planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))

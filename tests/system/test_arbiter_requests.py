@@ -15,6 +15,7 @@ from services.config import Settings
 from services.ports import Stored
 from services.settlement.arbiter import Arbiter
 from services.settlement.cosigning import SUBJECT, Declined, SignPayout
+from services.settlement.verdicts import Verdicts
 from services.settlement.wallet import Wallet
 from services.stack.supervisor import Stack
 from tests.spec import OPERATOR
@@ -46,8 +47,8 @@ async def test_request_that_a_party_has_delivered_to_the_arbiter_is_not_answered
     async with Stack(Settings(home=tmp_path, database_url="postgresql://elsewhere/pasar")) as stack:
         market = await connect(stack.settings, "market", name="test")
         await market.jetstream().add_stream(StreamConfig(name="OBJ_blobs", subjects=["$O.blobs.C.>", "$O.blobs.M.>"]))
-        own = await connect(stack.settings, "arbiter", name="test")
-        arbiter = Arbiter(own, OPERATOR, cast("Commander", None), cast("Wallet", None), read)
+        own, verdicts = await connect(stack.settings, "arbiter", name="test"), Verdicts(tmp_path / "verdicts.json")
+        arbiter = Arbiter(own, OPERATOR, cast("Commander", None), cast("Wallet", None), read, verdicts)
         await arbiter.serve()
         running = asyncio.ensure_future(arbiter.run())
         settlement = await connect(stack.settings, "settlement", name="test")
