@@ -4,9 +4,10 @@ Each noun is a module in ``ui/commands`` with a typer app of its own; a module i
 functions, so that ``pasar --help`` loads neither drivers nor JAX.
 """
 
+import errno
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, ClassVar, NoReturn
 
 import typer
 
@@ -57,6 +58,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, `head` say, has seen enough
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = "the output" if error.filename is None else error.filename
+        _refuse(FileUnusable(path=where, reason=(error.strerror or type(error).__name__).lower()))
+
+
+class FileUnusable(Refused):
+    template: ClassVar[str] = "{path} cannot be read or written: {reason}; check the path"
 
 
 def _refuse(refused: BaseException) -> NoReturn:

@@ -22,6 +22,8 @@ SUBJECT: Final = "pasar.chain"
 Connection: TypeAlias = Client
 #: The most blocks that one request mines.
 MINE_MAX: Final = 5_000
+#: No node relays a transaction of more bytes.
+RAW_BYTES_MAX: Final = 400_000
 _RETRY_S: Final = 0.2
 
 
@@ -32,7 +34,7 @@ class AskTip(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 class SendRaw(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Have a signed transaction mined."""
 
-    raw: Annotated[bytes, Meta(max_length=400_000)]
+    raw: Annotated[bytes, Meta(max_length=RAW_BYTES_MAX)]
 
 
 class AskCoins(Struct, frozen=True, tag=True, forbid_unknown_fields=True):

@@ -118,7 +118,7 @@ class Market(Shown):
         return Amount(self.escrow().free_msat)
 
     def fund(self, amount: Amount) -> Amount:
-        """Put money into the escrow, from the faucet.
+        """Put money into the escrow, from the faucet of an embedded chain.
 
         Args:
             amount: As ``pasar.sats(10_000)``.

@@ -54,6 +54,7 @@ POLL_S: Final[dict[bool, float]] = {True: 1.0, False: 5.0}
 #: How long the arbiter may take for an answer.
 ASK_S: Final = 150
 _RETRY_S: Final = 0.3
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 log = structlog.get_logger()
 
@@ -173,7 +174,10 @@ async def _identity(client: Client) -> Identity:
             heard = await client.request(cosigning.SUBJECT, msgspec.json.encode(WhoAreYou()), timeout=5)
             return msgspec.json.decode(heard.data, type=Identity)
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            await asyncio.sleep(_RETRY_S)
+            pass
+        except _UNREADABLE as error:
+            log.warning("the arbiter's answer cannot be read", reason=str(error))
+        await asyncio.sleep(_RETRY_S)
 
 
 async def _ask_arbiter(client: Client, asked: SignPayout) -> Signed | Declined:
@@ -182,4 +186,8 @@ async def _ask_arbiter(client: Client, asked: SignPayout) -> Signed | Declined:
         heard = await client.request(cosigning.SUBJECT, msgspec.json.encode(asked), timeout=ASK_S)
     except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
         return Declined()
-    return msgspec.json.decode(heard.data, type=Signed | Declined)
+    try:
+        return msgspec.json.decode(heard.data, type=Signed | Declined)
+    except _UNREADABLE as error:
+        log.warning("the arbiter's answer cannot be read", reason=str(error))
+        return Declined()

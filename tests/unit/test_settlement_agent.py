@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 import pytest_asyncio
+from nats.aio.client import Client
 
 from domain import payout
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, op_return, p2wsh, parse, txid
@@ -15,9 +16,10 @@ from domain.escrow import RefundEscrow
 from domain.ids import escrow_id
 from domain.settlement import ContestPayout, PayoutSettled
 from services.ports import Block, BlockId, Chain, Checked
-from services.settlement import signing
+from services.settlement import signing, start
 from services.settlement.agent import RUNG_BLOCKS, URGENT
-from services.settlement.signing import Spend
+from services.settlement.cosigning import Declined, Signatures, Signed, SignPayout
+from services.settlement.signing import BadSignature, MissingSignature, Spend
 from services.settlement.wallet import Role, wallet
 from tests.settling import ARBITER, Settling, settling
 from tests.spec import ANNA, BEN, CLIENT
@@ -257,6 +259,32 @@ async def test_dearer_rung_is_sent_where_the_cheap_one_is_not_mined(market: Sett
     confirmed = market.world.books.payouts[1].confirmed
     assert confirmed is not None
     assert (confirmed.txid, confirmed.fee_sat) == (ids[1], found.planned.fees_sat[1])
+
+
+@pytest.mark.parametrize("rungs", [(), ((),), (((b"\0" * 73,) * 9),) * 9])
+async def test_arbiter_that_signs_too_little_or_nonsense_is_refused_and_nothing_is_kept(
+    market: Settling, monkeypatch: pytest.MonkeyPatch, rungs: tuple[Signatures, ...]
+) -> None:
+    async def careless(asked: SignPayout) -> Signed:
+        return Signed(rungs)
+
+    market.earned([ANNA], 10, 5_000_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(market.agent, "_ask_arbiter", careless)
+        await market.agent.turn()
+        with pytest.raises((BadSignature, MissingSignature)):
+            await market.agent.turn()
+    await market.settle(2)
+    assert market.world.books.payouts[1].state is State.CONFIRMED
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b'{"type":"Signed","rungs":[["\xff"]]}', b"[" * 100_000])
+async def test_answer_of_the_arbiter_that_cannot_be_read_is_none(answer: bytes) -> None:
+    class Wire:
+        async def request(self, subject: str, data: bytes, timeout: float) -> object:
+            return type("Message", (), {"data": answer})()
+
+    assert await start._ask_arbiter(cast("Client", Wire()), SignPayout(1, 1, "00" * 32)) == Declined()
 
 
 async def test_settlement_says_what_is_wrong_and_that_it_is_well_again(market: Settling) -> None:

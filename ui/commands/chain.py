@@ -27,6 +27,10 @@ class NoTransaction(Refused):
     template: ClassVar[str] = "{text!r} is no transaction; give the hex that `pasar escrow refund --receipt` printed"
 
 
+class TooLong(Refused):
+    template: ClassVar[str] = "{size} bytes are no transaction, which has {most} at most; give the hex of one"
+
+
 class NoChainHere(Refused):
     template: ClassVar[str] = "no market runs and {home} holds no chain; start one with `pasar up`"
 
@@ -70,13 +74,15 @@ def send(
 
       pasar escrow refund --receipt escrow.json | pasar chain send -
     """
-    from services.bus.chain import send_raw
+    from services.bus.chain import RAW_BYTES_MAX, send_raw
 
     text = sys.stdin.read() if raw == "-" else raw
     try:
         data = bytes.fromhex(text.strip())
     except ValueError:
         raise NoTransaction(text=text[:60]) from None
+    if len(data) > RAW_BYTES_MAX:
+        raise TooLong(size=f"{len(data):,}", most=f"{RAW_BYTES_MAX:,}")
 
     async def alone(chain: "RegtestChain") -> str:
         name = await chain.send(data)

@@ -25,6 +25,10 @@ app = typer.Typer(
 Amount = Annotated[int, typer.Argument(parser=parse_msat, metavar="SAT", help="As 12, 12sat or 1500msat.")]
 
 
+#: What `_amounts` has of an escrow.
+_AMOUNTS = ("funded", "free", "reserved", "released", "charged", "refunded")
+
+
 def add_to(root: typer.Typer) -> None:
     app.command("refund-key")(refund_key)
     root.add_typer(app)
@@ -210,7 +214,7 @@ def show(
         found = ask(lambda reader: reader.escrows())
         names = known(settings)
         rows = [(one.escrow, names.get(one.client, "-"), *map(sat, _amounts(one).values())) for one in found]
-        print(columns([("escrow", "client", "funded", "free", "reserved", "released", "refunded"), *rows]))
+        print(columns([("escrow", "client", *_AMOUNTS), *rows]))
         return
     id_ = escrow.lower() or _own(settings, as_)
 

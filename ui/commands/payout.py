@@ -18,7 +18,8 @@ app = typer.Typer(
     name="payout", help="Payouts on the chain: what was paid, to whom, by which transaction.", no_args_is_help=True
 )
 Epoch = Annotated[
-    int, typer.Argument(min=1, metavar="EPOCH", help="The payout's number, as `pasar payout list` shows it.")
+    int,
+    typer.Argument(min=1, max=2**31 - 2, metavar="EPOCH", help="The payout's number, as `pasar payout list` shows it."),
 ]
 
 
@@ -28,7 +29,7 @@ def add_to(root: typer.Typer) -> None:
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The latest so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the latest payouts, newest first.
