@@ -56,10 +56,25 @@ from domain.events import (
 from domain.money import MSAT_PER_SAT
 from domain.payout import saved
 
-__all__ = ["NO_ANCHOR", "RESERVE", "SAFETY_BLOCKS", "Books", "Held", "Payout", "State", "Taken", "Term", "key_of"]
+__all__ = [
+    "DEEP_BLOCKS",
+    "NO_ANCHOR",
+    "RESERVE",
+    "SAFETY_BLOCKS",
+    "Books",
+    "Held",
+    "Payout",
+    "State",
+    "TIPS",
+    "Taken",
+    "Term",
+    "key_of",
+]
 
 #: What the first anchor follows.
 NO_ANCHOR: Final = "00" * 32
+#: So deep nothing changes any more: nothing less deep is a reason to give up a payout, or to spend a saved fee again.
+DEEP_BLOCKS: Final = 6
 
 
 class State(StrEnum):
@@ -164,19 +179,35 @@ class Books(Accounts):
         """What the worker has earned and was not paid."""
         return sum(self.earned_msat.get(worker, {}).values())
 
-    def gone_since(self, outpoint: str) -> int | None:
-        """The block since which a payout's input is gone; none if it is there, or comes back as an earlier one does."""
+    def unsettled_msat(self) -> dict[str, int]:
+        """By escrow: what cheaper rungs left there, while dearer ones might still take their place."""
+        found: dict[str, int] = {}
+        for epoch in self.recent:
+            payout = self.payouts[epoch]
+            if payout.confirmed is not None and payout.confirmed.height > self.height - DEEP_BLOCKS:
+                first = payout.planned.drawn[0]
+                saved_sat = saved(payout.planned, payout.allotted, payout.confirmed.fee_sat)
+                key = key_of(first.account, first.owner)
+                found[key] = found.get(key, 0) + saved_sat * MSAT_PER_SAT
+        return found
+
+    def is_gone(self, outpoint: str) -> bool:
+        """Whether a payout's input is gone for good: for so long that no chain brings it back.
+
+        A deposit that left the chain can come back as long as what it spends is there, and settlement tells of what
+        takes its place; where it did not, nobody waits for ever. A change comes back with the payout that makes it.
+        """
         if outpoint in self.coins:
-            return None
+            return False
         if outpoint in self.reorged:
-            return self.reorged[outpoint].height
+            return self.height >= self.reorged[outpoint].height + TIPS
         if outpoint in self.taken:
-            return self.taken[outpoint].height or 0
+            return self.height >= (self.taken[outpoint].height or 0) + DEEP_BLOCKS
         maker = self.payout_of(outpoint[:64])
-        found = self.payouts[maker] if maker is not None else None
-        if found is not None and found.confirmed is not None:
-            return found.confirmed.height  # by another rung, whose change is another output
-        return 0 if found is None or found.state is State.ABANDONED else None
+        if maker is None or self.is_abandoned(maker):
+            return True
+        other = self.payouts[maker].confirmed  # by another rung, whose change is another output
+        return other is not None and self.height >= other.height + DEEP_BLOCKS
 
     # ----------------------------------------------------------------------------------------- what jobs and stakes do
     def earn(self, event: EscrowReleased) -> None:

@@ -114,6 +114,13 @@ class Sources:
         for coin in books.coins.values():
             if not coin.epoch:
                 self._coins[coin.key].append(coin)
+        unsettled_msat = books.unsettled_msat()
+        #: By escrow: what the pool has there, in sat.
+        self.undrawn_sat = {
+            key: (msat - unsettled_msat.get(key, 0)) // MSAT_PER_SAT
+            for key, msat in books.undrawn_msat.items()
+            if msat - unsettled_msat.get(key, 0) >= MSAT_PER_SAT
+        }
         self._escrows = self._find_escrows()
 
     def holds_sat(self, key: str) -> int:
@@ -141,12 +148,13 @@ class Sources:
         return Source(key, term, first, sum(coin.outpoint in rolled for coin in first), pool_sat, due_sat)
 
     def _find_escrows(self) -> list[Source]:
-        """Escrows that the pool has money in, in the order in which they are drawn."""
+        """Escrows in which the pool has enough to be worth drawing, in the order in which they are drawn."""
         found = []
-        for key, undrawn_msat in self._books.undrawn_msat.items():
+        for key, undrawn_sat in self.undrawn_sat.items():
             coins = [coin for coin in self._coins.get(key, ()) if self.is_worth(coin.value_sat, INPUT_VB)]
-            if undrawn_msat >= MSAT_PER_SAT and coins:
-                found.append(self._source(key, coins, undrawn_msat // MSAT_PER_SAT))
+            source = self._source(key, coins, undrawn_sat) if coins else None
+            if source is not None and self._has_enough(source):
+                found.append(source)
         return sorted(found, key=lambda one: (not self._books.at_risk_msat(one.key), -one.pool_sat, one.key))
 
     # --------------------------------------------------------------------------------------------------------- drawing
@@ -177,7 +185,7 @@ class Sources:
             if got_sat >= wanted_sat:
                 break
             drawn = source.draw(wanted_sat - got_sat)
-            if drawn.pool_sat and self.is_worth(drawn.pool_sat, drawn.added_vb):
+            if self._pays(drawn):
                 draws.append(drawn)
                 got_sat += drawn.pool_sat
         draws = [drawn for drawn in draws if drawn.coins]
@@ -191,10 +199,18 @@ class Sources:
 
     def _owners(self, key: str, due_sat: int, wanted_sat: int) -> Draw:
         """What an owner takes out, and what the pool takes along where it is worth what that adds."""
-        pool_sat = self._books.undrawn_msat.get(key, 0) // MSAT_PER_SAT
-        source = self._must(key, pool_sat, due_sat)
+        source = self._must(key, self.undrawn_sat.get(key, 0), due_sat)
         both = source.draw(max(0, wanted_sat))
-        return both if both.pool_sat and self.is_worth(both.pool_sat, both.added_vb) else source.draw(0)
+        return both if self._has_enough(source) and self._pays(both) else source.draw(0)
+
+    def _has_enough(self, source: Source) -> bool:
+        """Whether all that the pool has there is worth what it costs."""
+        whole = source.draw(source.pool_sat)
+        return self.is_worth(whole.pool_sat, whole.added_vb)
+
+    def _pays(self, drawn: Draw) -> bool:
+        """Whether it brings more than it costs: the last account is drawn for no more than is missing."""
+        return drawn.pool_sat > fee_sat(drawn.added_vb, self._rate_msat)
 
     def _carried(self) -> tuple[Draw, int] | None:
         """Out of the reserve what is not forfeited, and how much that is; only if it is worth it."""

@@ -1,7 +1,7 @@
 """A payout from its plan to its end: what follows for it, by the table in ``domain.books``."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from domain import bitcoin, payout, planning
 from domain.books import Books, Payout, State
@@ -26,9 +26,6 @@ from domain.settlement import (
 
 if TYPE_CHECKING:
     from domain.market import World
-
-#: Blocks for which an input must be gone before a payout is given up: by then no chain brings it back.
-GONE_BLOCKS: Final = 6
 
 
 def plan(world: "World", command: PlanPayout) -> Sequence[AnyEvent]:
@@ -116,14 +113,15 @@ def abandon(world: "World", command: AbandonPayout) -> Sequence[AnyEvent]:
     if not found.open:
         raise PayoutSettled(epoch=command.epoch, state=found.state)
     if not may_abandon(world.books, found):
-        raise StillPayable(epoch=command.epoch, blocks=GONE_BLOCKS)
+        raise StillPayable(epoch=command.epoch)
     return (PayoutAbandoned(command.epoch),)
 
 
 def may_abandon(books: Books, found: Payout) -> bool:
-    """Whether an open payout will never confirm: the arbiter did not sign, or an input is gone for long enough."""
-    gone = [since for coin in payout.coins(found.planned) if (since := books.gone_since(coin.outpoint)) is not None]
-    return found.state is State.CONTESTED or any(books.height >= since + GONE_BLOCKS for since in gone)
+    """Whether an open payout will never confirm: the arbiter did not sign it, or an input is gone for good."""
+    return found.state is State.CONTESTED or any(
+        map(books.is_gone, (one.outpoint for one in payout.coins(found.planned)))
+    )
 
 
 def _payout(world: "World", epoch: int) -> Payout:

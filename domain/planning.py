@@ -115,10 +115,10 @@ def _settled(books: Books, market: str, rate_msat: int) -> "_Draft":
     draft = _Draft(books, market, rate_msat, emptying=True)
     emptying = bool(draft.emptied)
     problem = draft.settle()
-    if problem and emptying:
-        draft = _Draft(books, market, rate_msat, emptying=False)
-        problem = draft.settle()
-    if problem:
+    if not problem:
+        return draft
+    draft = _Draft(books, market, rate_msat, emptying=False)
+    if not emptying or draft.settle():
         raise NothingToPay(reason=problem)
     return draft
 
@@ -128,7 +128,8 @@ class _Draft:
 
     Attributes:
         emptied: What the pool gets of accounts, wanted or not, in sat.
-        fund_sat: What the fund for miners bears of the dearest of ``fees_sat``.
+        fund_msat: What the fund for miners can bear.
+        fund_sat: What it bears of the dearest of ``fees_sat``.
     """
 
     def __init__(self, books: Books, market: str, rate_msat: int, *, emptying: bool) -> None:
@@ -137,6 +138,7 @@ class _Draft:
         keys = bytes.fromhex(books.chain.market_key), bytes.fromhex(books.chain.arbiter_key)
         self.reserve = Term("reserve", market, reserve_script(*keys), 0, b"")
         self.sources = Sources(books, rate_msat, self.reserve)
+        self.fund_msat = max(0, books.fund_msat - sum(books.unsettled_msat().values()))
         self.leaving = self._leaving()
         self.emptied = self._emptied() if emptying else {}
         self.rewards, self.market_sat = self._rewards(), self._market()
@@ -201,24 +203,24 @@ class _Draft:
         """Slashes that are worth the moving, and what the pool has where an owner can soon take all."""
         books, due = self.books, self._due()
         found = []
-        for key, pool_msat in (*books.slashed_msat.items(), *books.undrawn_msat.items()):
-            source = self.sources.of(key, pool_msat // MSAT_PER_SAT, due.get(key, 0))
-            if pool_msat < CHANGE_MIN_SAT * MSAT_PER_SAT or source is None:
+        slashed_sat = {key: msat // MSAT_PER_SAT for key, msat in books.slashed_msat.items()}
+        for key, pool_sat in (slashed_sat | self.sources.undrawn_sat).items():
+            source = self.sources.of(key, pool_sat, due.get(key, 0))
+            if pool_sat < CHANGE_MIN_SAT or source is None:
                 continue
             drawn = source.draw(source.pool_sat)
             added_vb = drawn.added_vb + CHANGE_VB
             worth = source.term.account == "stake" and self.sources.is_worth(drawn.pool_sat, added_vb)
             saves = drawn.pool_sat > fee_sat(added_vb, self.rate_msat)
-            if worth or (saves and self._is_unsafe(key, pool_msat)):
+            if worth or (saves and self._is_unsafe(key, pool_sat)):
                 found.append(drawn)
         found.sort(key=lambda drawn: (-drawn.pool_sat, drawn.source.key))
         return {one.source.key: one.pool_sat for one in found[:EMPTIED_MAX] if one.pool_sat >= CHANGE_MIN_SAT}
 
-    def _is_unsafe(self, key: str, pool_msat: int) -> bool:
+    def _is_unsafe(self, key: str, pool_sat: int) -> bool:
         """Whether the owner can take what the pool has in the account before long."""
-        books = self.books
-        safe_msat = self.sources.holds_sat(key) * MSAT_PER_SAT - books.at_risk_msat(key)
-        return books.is_lapsed(key) or (books.at_risk_msat(key) > 0 and safe_msat < pool_msat)
+        risky_sat = self.books.at_risk_msat(key) // MSAT_PER_SAT
+        return self.books.is_lapsed(key) or 0 < risky_sat > self.sources.holds_sat(key) - pool_sat
 
     def _due(self) -> dict[str, int]:
         return {payee.key: payee.amount_sat for payee in self.leaving}
@@ -226,7 +228,7 @@ class _Draft:
     @property
     def urgent(self) -> bool:
         """Whether something is saved that would be lost otherwise."""
-        return any(self._is_unsafe(key, pool_sat * MSAT_PER_SAT) for key, pool_sat in self.emptied.items())
+        return any(self._is_unsafe(key, pool_sat) for key, pool_sat in self.emptied.items())
 
     # ------------------------------------------------------------------------------------------- until it is in balance
     def settle(self) -> str:
@@ -244,7 +246,7 @@ class _Draft:
                 reason = reason or "the outputs that it would be paid from hold too little, or too little each"
                 self._pay_less(short_sat)
             elif (excess_vb := self._vsize() - VSIZE_MAX) > 0:
-                self._pay_fewer(-(-excess_vb // OUTPUT_VB))
+                self._pay_fewer(excess_vb)
             elif problem := self._too_dear():
                 reason = reason or problem
                 self._wait()
@@ -275,9 +277,10 @@ class _Draft:
         else:
             self.leaving.pop()
 
-    def _pay_fewer(self, payees: int) -> None:
+    def _pay_fewer(self, excess_vb: int) -> None:
         if self.rewards:
-            del self.rewards[-payees:]
+            while self.rewards and excess_vb > 0:
+                excess_vb -= self.rewards.pop().output_vb
         elif self.emptied:
             self.emptied.popitem()
         else:
@@ -308,15 +311,13 @@ class _Draft:
         paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat
         while True:
             self.drawing = self.sources.draw(paid_sat + self.fund_sat, self._due(), self.emptied)
-            if self.drawing.short_sat:
-                return self.drawing.short_sat
             vsize, borne_sat = self._vsize(), [self._borne_sat(rung) for rung in range(rungs)]
             rates = [self.rate_msat * multiple for multiple in LADDER[:rungs]]
             whole_sat = [max(fee_sat(vsize, rate), borne) for rate, borne in zip(rates, borne_sat, strict=True)]
             bears_sat = max(whole - borne for whole, borne in zip(whole_sat, borne_sat, strict=True))
             if bears_sat <= self.fund_sat:
                 self.fees_sat = (*whole_sat[:-1], self.fund_sat + borne_sat[-1])
-                return 0
+                return self.drawing.short_sat
             self.fund_sat = bears_sat
 
     def _may_climb(self) -> bool:
@@ -333,11 +334,11 @@ class _Draft:
                 return False
         bears_sat = {self.fees_sat[rung] - self._borne_sat(rung) for rung in rungs}
         absorbs = bool(self.drawing.draws) and self.drawing.draws[0].absorbs
-        return bears_sat == {self.fund_sat} or (absorbs and self.fund_sat * MSAT_PER_SAT <= self.books.fund_msat)
+        return bears_sat == {self.fund_sat} or (absorbs and self.fund_sat * MSAT_PER_SAT <= self.fund_msat)
 
     def _too_dear(self) -> str:
         """Why it must not be paid now, if so."""
-        bears_sat, fund_sat = self.fees_sat[0] - self._borne_sat(0), self.books.fund_msat // MSAT_PER_SAT
+        bears_sat, fund_sat = self.fees_sat[0] - self._borne_sat(0), self.fund_msat // MSAT_PER_SAT
         paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat + sum(self.emptied.values())
         if bears_sat > fund_sat:
             return f"the fee is {bears_sat} sat, and the fund for miners holds {fund_sat} sat"

@@ -180,7 +180,7 @@ class NotInBlock(Refused):
 
 
 class StillPayable(Refused):
-    template = "payout {epoch} can still confirm, or its input is gone for fewer than {blocks} blocks; wait for it"
+    template = "payout {epoch} may still confirm; wait until it does, or until one of its inputs is gone for good"
 
 
 class UnknownOutput(Refused):
@@ -208,8 +208,8 @@ class IsPayout(Refused):
 
 class OtherKeys(Refused):
     template = (
-        "accounts are open whose scripts have other keys of the market or the arbiter, and only those sign for them; "
-        "restore the wallet files of settlement and arbiter"
+        "accounts are open whose scripts have other keys of the market or the arbiter, and only those can sign for "
+        "them; restore the wallet files of settlement and arbiter"
     )
 
 

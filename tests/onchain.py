@@ -5,6 +5,7 @@ Blocks happen only when a test asks for them; a block is as good as a real one o
 
 import hashlib
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cache
 from struct import pack
 from typing import Self
@@ -14,7 +15,7 @@ from domain.accounts import RESERVE, Held, key_of
 from domain.bitcoin import OutPoint
 from domain.books import Books, Payout
 from domain.commands import Command, SetFee
-from domain.events import AnyEvent, PayoutPlanned
+from domain.events import AnyEvent, JobPosted, PayoutPlanned
 from domain.ids import escrow_id
 from domain.market import Fact, World
 from domain.settlement import (
@@ -159,14 +160,20 @@ class OnChain(Market):
     # ----------------------------------------------------------------------------------------------------------- work
     def earned(self, worker: str, sat: float, client: str = CLIENT) -> Self:
         """A job of one task that is done and over: what it paid is earned, and the fund has its part."""
-        terms = {"escrow": escrow_id(client), "price_msat": round(sat * 1_000), "stake_msat": 0}
-        posted = self.send(client, a_job(**terms))[0]
-        self.job = posted.job  # type: ignore[union-attr]
+        self.posted(client, price_msat=round(sat * 1_000), stake_msat=0)
         return self.assigned(worker).committed(worker).submitted(worker)
 
-    def slashed(self, liar: str, sat: int, other: str) -> Self:
+    def posted(self, client: str = CLIENT, **terms: object) -> JobPosted:
+        """A job that is open for an hour."""
+        expires_at = self.now + timedelta(hours=1)
+        found = self.send(client, a_job(escrow=escrow_id(client), expires_at=expires_at, **terms))[0]
+        assert isinstance(found, JobPosted)
+        self.job = found.job
+        return found
+
+    def slashed(self, liar: str, sat: int, other: str, client: str = CLIENT) -> Self:
         """A job that costs ``liar`` so much of its stake; ``other`` earns a little."""
-        self.with_job(replicas=2, price_msat=1_000, stake_msat=sat * 1_000)
+        self.posted(client, replicas=2, price_msat=1_000, stake_msat=sat * 1_000)
         return self.judged(liar, other).later(3_700).over()
 
     def judged(self, liar: str, other: str) -> Self:

@@ -23,7 +23,7 @@ from services.ledger.reader import PAGE_EVENTS, LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
 from services.projections.model import FOLDER
-from services.projections.settled import Settled
+from services.projections.settled_reader import Settled
 from services.sql import load_queries
 
 _SQL = load_queries(FOLDER / "queries.sql")

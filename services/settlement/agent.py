@@ -178,8 +178,7 @@ class Agent:
         for epoch in books.open_payouts:
             found = books.payouts[epoch]
             gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
-            waits = found.state is not State.CONTESTED and await self._may_return(gone)
-            if paying.may_abandon(books, found) and not waits:
+            if paying.may_abandon(books, found):
                 self._contested += found.state is State.CONTESTED
                 await self._tell([AbandonPayout(epoch)])
             elif gone:
@@ -187,16 +186,6 @@ class Agent:
                 self._mine()
             else:
                 await self._send(epoch, found)
-
-    async def _may_return(self, gone: Sequence[str]) -> bool:
-        """Whether outputs that are gone are deposits that may come back: then a payout could still confirm."""
-        if not gone or not all(outpoint in self._follower.books.reorged for outpoint in gone):
-            return False
-        for outpoint in gone:
-            funding = self._funding.of(outpoint)
-            if not funding or any([await self._chain.utxo(one) is None for one in funding]):
-                return False
-        return True
 
     async def _send(self, epoch: int, found: Payout) -> None:
         """Have the payout mined: once a block, and dearer where that takes too long.

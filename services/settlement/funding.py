@@ -19,14 +19,14 @@ class Funding:
         self._path = path
         self._kept: _Kept = msgspec.json.decode(path.read_bytes(), type=_Kept) if path.exists() else {}
 
-    def of(self, deposit: str) -> Sequence[OutPoint]:
-        """What a deposit spent; nothing where no reorganisation that is followed reaches it."""
-        _, spent = self._kept.get(deposit, (0, ()))
-        return spent
+    @property
+    def known(self) -> Mapping[str, Sequence[OutPoint]]:
+        """What each deposit spent that a reorganisation may still reach."""
+        return {deposit: spent for deposit, (_, spent) in self._kept.items()}
 
     def put(self, found: Mapping[str, tuple[OutPoint, ...]], height: int) -> None:
         """Keep these, of the block at ``height``; before the market hears of them."""
-        if found.items() <= {deposit: spent for deposit, (_, spent) in self._kept.items()}.items():
+        if found.items() <= self.known.items():
             return
         near = {deposit: kept for deposit, kept in self._kept.items() if kept[0] > height - TIPS}
         self._kept = near | {deposit: (height, spent) for deposit, spent in found.items()}

@@ -38,10 +38,15 @@ class Walk:
         self._scanned: int | None = None
 
     async def beginning(self) -> BlockId:
-        """The block at which a market that has joined no chain joins this one."""
+        """The block at which a market that has joined no chain joins this one.
+
+        Raises:
+            ForeignChain: The node is reorganising, or lost its blocks.
+        """
         tip = await self._chain.tip()
-        (below,) = await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1)
-        return below.id
+        for below in await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1):
+            return below.id
+        raise ForeignChain(blocks=len(self._follower.books.tips))
 
     async def follow(self) -> None:
         """Tell the market of the chain's new end, then look at what is deep enough."""
@@ -97,7 +102,7 @@ class Walk:
             blocks = await self._chain.blocks(start, min(PAGE, upto - self._scanned))
             books = self._follower.books
             for block in blocks:
-                found = look(block, books, self._rungs.of(books))
+                found = look(block, books, self._rungs.of(books), self._funding.known)
                 self._funding.put(found.funding, block.id.height)
                 items = [
                     await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one

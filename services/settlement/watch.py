@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from domain.bitcoin import OutPoint, Tx, parse, reference, txid
+from domain.bitcoin import outpoint as place_of
 from domain.books import Books
 from domain.deposits import DEPOSIT_MIN_SAT
 from domain.money import MSAT_PER_SAT
@@ -21,7 +22,7 @@ class Settled(NamedTuple):
 class Found(NamedTuple):
     """Attributes:
     told: What the market is to be told, in the order in which it stands in the block.
-    funding: By deposit: what its transaction spends.
+    funding: By output to an account: what its transaction spends.
     """
 
     told: list[ConfirmDeposit | ReportTaken | Settled]
@@ -43,11 +44,15 @@ class Rungs:
         return self._epochs
 
 
-def look(block: Block, books: Books, payouts: Mapping[str, int]) -> Found:
+def look(
+    block: Block, books: Books, payouts: Mapping[str, int], funding: Mapping[str, Collection[OutPoint]] | None = None
+) -> Found:
     """What the block holds for the market: a payout that was given up is a stranger's transaction.
 
     Args:
         payouts: See ``Rungs.of``.
+        funding: What deposits spent that were seen before; a deposit that left the chain is gone for good when one of
+            these is spent by something else.
     """
     found, fresh = Found([], {}), set[str]()
     for raw in block.transactions:
@@ -60,11 +65,11 @@ def look(block: Block, books: Books, payouts: Mapping[str, int]) -> Found:
             fresh |= _to_accounts(tx, name, books, payout.planned.reserve_script)
             continue
         found.told.extend(_taken(tx, name, block.id.height, books, fresh))
-        deposits = _deposits(tx, name, block.id.height, books)
-        found.told.extend(deposits)
-        spent = tuple(one.outpoint for one in tx.inputs)
-        found.funding.update({reference(OutPoint(name, one.vout or 0)): spent for one in deposits})
-        fresh |= _to_accounts(tx, name, books)
+        found.told.extend(_never_back(tx, name, block.id.height, books, funding or {}))
+        found.told.extend(_deposits(tx, name, block.id.height, books))
+        paid_in = _to_accounts(tx, name, books)
+        found.funding.update(dict.fromkeys(paid_in, tuple(one.outpoint for one in tx.inputs)))
+        fresh |= paid_in
     return found
 
 
@@ -98,3 +103,12 @@ def _taken(tx: Tx, name: str, height: int, books: Books, fresh: Collection[str])
         for out in spent
         if reference(out) in books.coins or reference(out) in fresh
     ]
+
+
+def _never_back(
+    tx: Tx, name: str, height: int, books: Books, funding: Mapping[str, Collection[OutPoint]]
+) -> list[ReportTaken]:
+    """Deposits that left the chain, and of which the transaction spends what they would have to spend."""
+    spent = {one.outpoint for one in tx.inputs}
+    lost = [place_of(one) for one in books.reorged if spent.intersection(funding.get(one, ()))]
+    return [ReportTaken(one.txid, one.vout, name, height) for one in lost if one.txid != name]

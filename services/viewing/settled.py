@@ -10,10 +10,9 @@ from msgspec.structs import asdict
 from domain.books import State
 from domain.money import MSAT_PER_SAT
 from domain.settlement import UnknownPayout
-from services.projections import settled
+from services.projections import settled_reader
 from services.projections.escrows import Rows as EscrowRows
 from services.projections.settled import (
-    NAMED_MAX,
     Account,
     Chain,
     Coin,
@@ -26,7 +25,8 @@ from services.projections.settled import (
     Term,
     ordered,
 )
-from services.projections.settlement_rows import CHAIN, AccountRow, Changed, CoinRow
+from services.projections.settled_reader import NAMED_MAX
+from services.projections.settlement_rows import CHAIN, AccountRow, Changed, CoinRow, DrawRow
 
 #: Names that payouts are found by, and where they stand in their rows.
 _OF_PAYOUTS: Final = {"transaction": "txid", "anchor": "anchor", "block": "block", "root": "root"}
@@ -35,7 +35,7 @@ Row = TypeVar("Row", bound=Struct)
 
 
 class Settled(Protocol):
-    """``services.projections.settled.Settled`` as of one position; see there."""
+    """``services.projections.settled_reader.Settled`` as of one position; see there."""
 
     def chain(self) -> Chain | None: ...
     def accounts(self) -> Sequence[Account]: ...
@@ -104,11 +104,11 @@ class Folded:
         return self._followed(Payment, found[:limit])
 
     def draws(self, epoch: int) -> Sequence[Draw]:
-        return self._followed(Draw, self._rows.draws.get(epoch, ()))
+        return self._drawn(self._rows.draws.get(epoch, ()))
 
     def draws_of(self, key: str, limit: int = 100) -> Sequence[Draw]:
         rows = (row for of in self._rows.draws.values() for row in of if row.key == key)
-        return self._followed(Draw, sorted(rows, key=lambda one: (-one.epoch, one.place))[:limit])
+        return self._drawn(sorted(rows, key=lambda one: (-one.epoch, one.place))[:limit])
 
     def job_payouts(self, job: str) -> Sequence[JobPayout]:
         rows = (row for row in self._rows.jobs.values() if row.job == job)
@@ -154,6 +154,20 @@ class Folded:
             if name is not None and name.startswith(digest):
                 yield Named(kind=kind, id=name, epoch=epoch)
 
+    def _drawn(self, rows: Iterable[DrawRow]) -> list[Draw]:
+        of = self._rows.payouts
+        found = ((row, of[row.epoch]) for row in rows)
+        return [
+            Draw(
+                **asdict(row),
+                state=State(payout.state or ""),
+                txid=payout.txid,
+                height=payout.height,
+                saved_sat=0 if row.place else payout.saved_sat,
+            )
+            for row, payout in found
+        ]
+
     def _followed(self, kind: type[Row], rows: Iterable[Any]) -> list[Row]:
         """Rows of payouts with how far these are."""
         of = self._rows.payouts
@@ -197,7 +211,7 @@ class Once(Protocol):
 class Asked:
     """Asked of the read models."""
 
-    def __init__(self, reader: settled.Settled, once: Once) -> None:
+    def __init__(self, reader: settled_reader.Settled, once: Once) -> None:
         self._reader, self._once = reader, once
 
     def chain(self) -> Chain | None:

@@ -51,7 +51,7 @@ def market() -> Iterator[Pasar]:
         pasar = Pasar(home, PASAR_PAGE="1", PASAR_PAGE_PORT="0")
         try:
             pasar.json("up", "--workers", "1")
-            pasar.json("escrow", "fund", "100")
+            pasar.json("escrow", "fund", "5000")
             rows = {"x": np.arange(2, dtype=np.float32)}
             (home / "square.program").write_bytes(export_program(square_plus_one, None, {"x": rows["x"][0]}))
             (home / "x.safetensors").write_bytes(arrays.pack(rows))

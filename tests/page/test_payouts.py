@@ -37,6 +37,23 @@ def test_money_shows_the_chain_and_closes_over_all_of_it() -> None:
     assert "held 4,063,664 sat in outputs, and missing" in plain(said)
 
 
+def test_market_tells_earned_from_paid() -> None:
+    assert "175,123 sat earned by workers, 66,120 sat of it paid on the chain" in plain(text(look(payday())))
+
+
+def test_account_shows_what_was_drawn_at_the_rung_that_was_mined() -> None:
+    day = Payday(2)
+    day.job(8, 9_000_000)
+    day.pay(rung=0)
+    found = day.books.payouts[1]
+    market = Recorded(day.records)
+    drawn_sat = sum(one.amount_sat for one in found.allotted) + found.planned.fees_sat[0] + found.planned.market_sat
+    assert found.planned.fund_sat > found.planned.fees_sat[0]
+    said = plain(money({"escrow": market.view(None).escrows()[0].escrow}, market))
+    other = plain(money({"escrow": market.view(None).escrows()[1].escrow}, market))
+    assert f"of 2,000,000 sat {drawn_sat:,} sat" in said + other
+
+
 def test_market_without_a_chain_shows_nothing_of_one() -> None:
     said = money(market=demo())
     assert "Payouts" not in said

@@ -5,7 +5,7 @@ books are in balance, they agree with the chain as far as settlement has seen it
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import hypothesis.strategies as st
@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from domain import job, payout
 from domain.accounts import Held
 from domain.bitcoin import OutPoint, TxOut, outpoint
-from domain.books import State
+from domain.books import DEEP_BLOCKS, State
 from domain.commands import Command, ExpireJob
 from domain.errors import Refused
 from domain.escrow import RefundEscrow
@@ -33,7 +33,6 @@ from domain.events import (
 from domain.ids import escrow_id
 from domain.job import PostJob
 from domain.market import Fact, World
-from domain.paying import GONE_BLOCKS
 from domain.planning import NothingToPay, is_urgent
 from domain.settlement import (
     AbandonPayout,
@@ -80,8 +79,9 @@ class Recorded(OnChain):
 class Settler:
     """Settlement as it is: it tells the market of the chain what it finds, in order."""
 
-    def __init__(self, market: Recorded, chain: Chain) -> None:
+    def __init__(self, market: Recorded, chain: Chain, funding: Mapping[str, tuple[OutPoint, ...]]) -> None:
         self.market, self.chain, self.rungs = market, chain, Rungs()
+        self.funding = dict(funding)
         tips = market.books.tips
         self.scanned = self.deep(tips[-2][0] if len(tips) > 1 else tips[-1][0])
 
@@ -108,23 +108,13 @@ class Settler:
             self.scanned += 1
             if self.scanned > self.chain.start.height and self.chain.txids_at(self.scanned):
                 books = self.market.books
-                for told in look(self.chain.block(self.scanned), books, self.rungs.of(books)).told:
+                found = look(self.chain.block(self.scanned), books, self.rungs.of(books), self.funding)
+                self.funding |= found.funding
+                for told in found.told:
                     self.market.attempt(OPERATOR, self._confirmation(told) if isinstance(told, Settled) else told)
 
     def _confirmation(self, told: Settled) -> ConfirmPayout:
         return ConfirmPayout(told.epoch, told.txid, *self.chain.proof(told.txid))
-
-    def gives_up(self, epoch: int) -> bool:
-        """Whether settlement would: never because of a deposit that may come back."""
-        books = self.market.books
-        gone = [one.outpoint for one in payout.coins(books.payouts[epoch].planned) if one.outpoint not in books.coins]
-        waits = bool(gone) and all(self._may_return(one) for one in gone)
-        return books.payouts[epoch].state is State.CONTESTED or not waits
-
-    def _may_return(self, reference: str) -> bool:
-        name = outpoint(reference).txid
-        spent = [one.outpoint in self.chain.spent for one in self.chain.known[name].inputs]
-        return reference in self.market.books.reorged and not any(spent)
 
 
 def state_of(world: World) -> dict[str, object]:
@@ -151,12 +141,13 @@ class MoneyMachine(RuleBasedStateMachine):
         self.told = Told()
         #: No chain is reorganised below this: what a payout was given up for is deeper than any fork.
         self.final = JOINED
+        self.deepest = 0
 
     @initialize(confirmations=st.integers(1, 3), terms=st.lists(st.sampled_from((400, 900, 3_000)), min_size=5))
     def begin(self, confirmations: int, terms: list[int]) -> None:
-        self.market = Recorded(confirmations)
+        self.market, self.confirmations = Recorded(confirmations), confirmations
         self.chain = Chain(BlockId(*self.market.books.tips[-1]))
-        self.settler = Settler(self.market, self.chain)
+        self.settler = Settler(self.market, self.chain, {})
         self.market.with_workers(*WORKERS, sat=0)
         for party, term in zip(CLIENTS, terms, strict=False):
             self._open(party, term)
@@ -305,8 +296,11 @@ class MoneyMachine(RuleBasedStateMachine):
     @rule()
     def abandon(self) -> None:
         for epoch in self._open_payouts():
-            if self.settler.gives_up(epoch) and self.market.attempt(OPERATOR, AbandonPayout(epoch)):
-                self.final = max(self.final, self.market.height - GONE_BLOCKS)
+            inputs = payout.coins(self.world.books.payouts[epoch].planned)
+            if any(one.outpoint in self.world.books.reorged for one in inputs):
+                continue  # it would be given up in a day, and could come back in two
+            if self.market.attempt(OPERATOR, AbandonPayout(epoch)):
+                self.final = max(self.final, self.market.height - DEEP_BLOCKS)
 
     # -------------------------------------------------------------------------------------------------------- the chain
     def _mine(self, wanted: Sequence[str], blocks: int) -> None:
@@ -334,6 +328,7 @@ class MoneyMachine(RuleBasedStateMachine):
         lowest = max(self.final, books.floor, books.tips[0][0])
         height = max(lowest, self.chain.tip.height - depth)
         depth = self.chain.tip.height - height
+        self.deepest = max(self.deepest, depth + self.confirmations - 1)
         lost = self.chain.fork(height)
         chosen = {"all": lost, "none": [], "half": lost[::2], "turned": lost[::-1]}[back]
         self._mine(chosen, depth + 1)
@@ -374,7 +369,7 @@ class MoneyMachine(RuleBasedStateMachine):
             assert again.place(read)[1:] == (stream, version)
         assert state_of(again) == state_of(self.world)
         self.market.world = again
-        self.settler = Settler(self.market, self.chain)
+        self.settler = Settler(self.market, self.chain, self.settler.funding)
         self.settler.follow()
 
     # ------------------------------------------------------------------------------------------------ what always holds
@@ -390,16 +385,15 @@ class MoneyMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_negative(self) -> None:
         books = self.world.books
-        for amounts in (books.missing_msat, books.slashed_msat, books.leaving_msat, books.owed_msat):
+        for amounts in (books.missing_msat, books.slashed_msat, books.leaving_msat):
             assert min(amounts.values(), default=0) >= 0
         assert all(left > 0 for by_job in books.earned_msat.values() for left in by_job.values())
         assert min(books.fees_msat, books.forfeited_msat, books.reserve_sat) >= 0
         assert all(coin.value_sat > 0 for coin in books.coins.values())
-        if not self._reopened():  # what a cheaper rung had left may have been spent before a dearer one confirmed
+        if self.deepest <= DEEP_BLOCKS:  # what a cheaper rung left is spent again when no shorter fork can take it back
             assert min(books.undrawn_msat.values(), default=0) >= 0
-
-    def _reopened(self) -> bool:
-        return any(found.state is State.SENT for found in self.world.books.payouts.values())
+            assert min(books.owed_msat.values(), default=0) >= 0
+            assert books.fund_msat >= 0
 
     @invariant()
     def what_was_paid_in_is_somewhere(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from domain import bitcoin, payout
 from domain.bitcoin import RBF
-from domain.books import NO_ANCHOR, State
+from domain.books import DEEP_BLOCKS, NO_ANCHOR, TIPS, State
 from domain.errors import BadTerms, Unauthorised
 from domain.escrow import RefundEscrow
 from domain.events import (
@@ -25,7 +25,6 @@ from domain.events import (
 )
 from domain.ids import escrow_id
 from domain.merkle import EMPTY_ROOT, hash_leaf, hash_node
-from domain.paying import GONE_BLOCKS
 from domain.settlement import (
     AbandonPayout,
     ConfirmPayout,
@@ -339,7 +338,7 @@ def test_payout_whose_predecessor_confirms_by_another_rung_is_given_up() -> None
     market.reorganised(market.height - 2)
     market.confirmed(1, 2)
     market.whenever(market.confirmation(2)).refused(UnknownOutput)
-    market.advanced(GONE_BLOCKS - 1).whenever(AbandonPayout(2)).refused(StillPayable)
+    market.advanced(DEEP_BLOCKS - 1).whenever(AbandonPayout(2)).refused(StillPayable)
     assert market.advanced().whenever(AbandonPayout(2)).then(PayoutAbandoned)
     assert market.books.due_msat(ANNA) == paid_msat
     assert market.books.anchor == market.books.payouts[1].planned.anchor
@@ -362,7 +361,7 @@ def test_payout_whose_input_somebody_else_spent_is_given_up_once_that_is_deep() 
     (coin,) = market.coins(CLIENT)
     assert market.whenever(market.theft(coin)).then(CoinTaken)
     market.whenever(market.confirmation(1)).refused(UnknownOutput)
-    market.advanced(GONE_BLOCKS - 1).whenever(AbandonPayout(1)).refused(StillPayable)
+    market.advanced(DEEP_BLOCKS - 1).whenever(AbandonPayout(1)).refused(StillPayable)
     assert market.advanced().whenever(AbandonPayout(1)).then(PayoutAbandoned)
     assert market.books.due_msat(ANNA) == 60_000_000
     assert found.state is State.ABANDONED
@@ -392,11 +391,25 @@ def test_change_that_was_taken_is_forgotten_with_the_payout_that_made_it() -> No
     market.confirmed(1, 1)
 
 
-def test_payout_whose_deposit_never_comes_back_is_given_up() -> None:
+def reorged() -> OnChain:
+    """A payout is planned that spends a deposit which left the chain."""
     market = OnChain().opened(CLIENT).with_workers(ANNA).advanced().deposited(CLIENT, 200_000)
     market.earned(ANNA, 30_000).planned()
     market.reorganised(market.height - 1)
-    market.advanced(GONE_BLOCKS - 1).whenever(AbandonPayout(1)).refused(StillPayable)
+    return market
+
+
+def test_payout_waits_for_a_deposit_that_left_the_chain() -> None:
+    market = reorged().advanced(TIPS - 1)
+    market.whenever(AbandonPayout(1)).refused(StillPayable)
+    assert market.advanced().whenever(AbandonPayout(1)).then(PayoutAbandoned)
+
+
+def test_payout_whose_deposit_can_never_come_back_is_given_up() -> None:
+    market = reorged()
+    (coin,) = market.books.reorged.values()
+    market.advanced(3).send(OPERATOR, market.theft(coin))
+    market.advanced(DEEP_BLOCKS - 1).whenever(AbandonPayout(1)).refused(StillPayable)
     assert market.advanced().whenever(AbandonPayout(1)).then(PayoutAbandoned)
     assert market.books.due_msat(ANNA) == 30_000_000
 

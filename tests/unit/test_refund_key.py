@@ -1,6 +1,10 @@
 """The refund key for another wallet: as Bitcoin Core writes it, in a descriptor that signs, and nowhere else."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -37,6 +41,7 @@ from tests.bitcoin import coin, library, signer
 from ui.cli import app
 from ui.commands.refunding import NotShown
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "refund.md").read_text()
 INDEX, HEIGHT, HELD_SAT = 3, 2_016, 400_000
 #: Bitcoin Core's src/test/data/key_io_valid.json and its predecessor base58_keys_valid.json.
 WIF: list[tuple[Network, str, str]] = [
@@ -194,3 +199,37 @@ def test_refund_signed_here_and_elsewhere_spend_the_same(receipt: EscrowReceipt,
     here = parse(refund(receipt, client, rate_msat=2_000))
     there = parse(signed_elsewhere(spending_descriptor(receipt, client).reveal(), HEIGHT))
     assert (here.inputs, here.locktime) == (there.inputs, there.locktime)
+
+
+def test_program_of_the_document_finds_the_same_key(file: Path, client: Wallet, home: Settings, tmp_path: Path) -> None:
+    key = client.refund_secret(INDEX).reveal()
+    (program,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "key.py").write_text(program)
+    files = (home.keys / "client.wallet", file, home.keys / "passphrase")
+    ran = subprocess.run(
+        (sys.executable, tmp_path / "key.py", *files), capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ran.stdout.strip() == key, ran.stderr
+
+
+def line_of_the_document(start: str) -> str:
+    (line,) = (line for line in DOCUMENT.splitlines() if line.startswith(start))
+    return line
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the lines are typed with jq")
+def test_lines_for_bitcoin_core_ask_for_the_refund_of_the_receipt(file: Path, receipt: EscrowReceipt) -> None:
+    def bash(script: str) -> Any:
+        return json.loads(subprocess.check_output(("bash", "-ec", script), cwd=file.parent, text=True))
+
+    assert bash(f'{line_of_the_document("IN=")}; echo "$IN"') == [
+        {"txid": coin(0).txid, "vout": 0, "sequence": 0xFFFFFFFE}
+    ]
+    (paid,) = bash(f'TO=here; {line_of_the_document("OUT=")}; echo "$OUT"')
+    assert paid == {"here": (HELD_SAT - 2 * 152) / 1e8}
+    found = {"unspents": [{"txid": "11" * 32, "vout": 7, "amount": 0.00000331, "scriptPubKey": "00"}]}
+    (file.parent / "found.json").write_text(json.dumps(found))
+    held = bash(line_of_the_document("jq --slurpfile").removesuffix(" > now.json"))
+    assert held == {**json.loads(encode(receipt)), "coins": [{"txid": "11" * 32, "vout": 7, "value_sat": 331}]}
+    watched = bash(line_of_the_document("jq -c '[{desc").partition(" | bitcoin-cli")[0])
+    assert watched == [{"desc": receipt.descriptor, "timestamp": 0}]

@@ -265,10 +265,10 @@ async def test_settlement_says_what_is_wrong_and_that_it_is_well_again(market: S
     agent = market.new_agent(chain)
     running = asyncio.ensure_future(agent.run())
     async with asyncio.timeout(20):
-        while "holds none of the last" not in str(agent.status()["waits_for"]):
+        while "holds none of the last" not in str(agent.status()["next"]):
             await market.chain.tip()
         cast("Elsewhere", chain).blocks = market.chain.blocks  # type: ignore[method-assign]
-        while "nobody has enough due" not in str(agent.status()["waits_for"]):
+        while "nobody has enough due" not in str(agent.status()["next"]):
             await market.chain.tip()
     running.cancel()
 

@@ -35,11 +35,13 @@ SELECT m.*, p.state, p.txid, p.height FROM read.payments AS m JOIN read.payouts 
  WHERE owner = $1 ORDER BY epoch DESC, due LIMIT $2
 
 -- name: draws
-SELECT d.*, p.state, p.txid, p.height FROM read.draws AS d JOIN read.payouts AS p USING (epoch)
+SELECT d.*, p.state, p.txid, p.height, CASE WHEN d.place = 0 THEN p.saved_sat ELSE 0 END AS saved_sat
+  FROM read.draws AS d JOIN read.payouts AS p USING (epoch)
  WHERE epoch = $1 ORDER BY place
 
 -- name: draws_of
-SELECT d.*, p.state, p.txid, p.height FROM read.draws AS d JOIN read.payouts AS p USING (epoch)
+SELECT d.*, p.state, p.txid, p.height, CASE WHEN d.place = 0 THEN p.saved_sat ELSE 0 END AS saved_sat
+  FROM read.draws AS d JOIN read.payouts AS p USING (epoch)
  WHERE key = $1 ORDER BY epoch DESC, place LIMIT $2
 
 -- name: job_payouts
