@@ -112,13 +112,14 @@ def receipt_of(opened: Opened, network: Network, account: str) -> EscrowReceipt:
 
 
 def with_coins(receipt: EscrowReceipt, coins: Sequence[tuple[str, int]]) -> EscrowReceipt:
-    """The receipt with what the escrow holds now.
+    """The receipt with what the escrow holds now; the largest outputs, where one refund cannot take all.
 
     Args:
         coins: Outpoints and satoshi.
     """
     places: list[tuple[OutPoint, int]] = [(outpoint(name), value_sat) for name, value_sat in coins]
     held = tuple(refund.Coin(place.txid, place.vout, value_sat) for place, value_sat in places)
+    held = tuple(sorted(held, key=lambda coin: (-coin.value_sat, coin.txid, coin.vout))[: refund.COINS_MAX])
     return structs.replace(receipt, coins=held)
 
 

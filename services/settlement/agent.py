@@ -95,7 +95,7 @@ class Agent:
         """
         self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
         self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
-        self._outbox, self._funding, self._clock, self._mine = outbox, funding, clock, mine
+        self._outbox, self._clock, self._mine = outbox, clock, mine
         self._terms: Terms | None = None
         self._walk = Walk(chain, follower, self._tell, funding, mine)
         self._sent: dict[int, tuple[str, int, str]] = {}

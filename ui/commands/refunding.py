@@ -29,7 +29,9 @@ def refund_alone(path: Path, to: str, rate: int, as_: str, as_json: bool) -> Non
     receipt, own = _opened(path, as_)
     raw = alone.refund(receipt, own, rate_msat=rate * 1_000, address=to or None)
     tx = parse(raw)
-    held_sat, left_sat = sum(coin.value_sat for coin in receipt.coins), tx.outputs[0].value_sat
+    taken = {one.outpoint for one in tx.inputs}
+    held_sat = sum(coin.value_sat for coin in receipt.coins if (coin.txid, coin.vout) in taken)
+    left_sat = tx.outputs[0].value_sat
     valid_from = receipt.expires_height + 1
     if as_json:
         print_json(
@@ -38,6 +40,8 @@ def refund_alone(path: Path, to: str, rate: int, as_: str, as_json: bool) -> Non
         )  # fmt: skip
         return
     say(f"{left_sat:,} sat go to {to or own.payout_address()}, {held_sat - left_sat:,} sat to the miners")
+    if left_out := len(receipt.coins) - len(taken):
+        say(f"{left_out:,} of {len(receipt.coins):,} outputs stay there: at this rate they cost more than they hold")
     say(f"nodes take it from block {valid_from:,} on")
     print(raw.hex())
 
