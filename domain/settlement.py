@@ -208,8 +208,8 @@ class IsPayout(Refused):
 
 class OtherKeys(Refused):
     template = (
-        "accounts are open whose scripts have other keys of the market or the arbiter, and only those sign for them; "
-        "restore the wallet files of settlement and arbiter"
+        "accounts are open whose scripts have other keys of the market or the arbiter, and only those can sign for "
+        "them; restore the wallet files of settlement and arbiter"
     )
 
 

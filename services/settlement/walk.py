@@ -41,13 +41,12 @@ class Walk:
         """The block at which a market that has joined no chain joins this one.
 
         Raises:
-            ForeignChain: The node does not tell its blocks.
+            ForeignChain: The node is reorganising, or lost its blocks.
         """
         tip = await self._chain.tip()
-        below = await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1)
-        if not below:
-            raise ForeignChain(blocks=len(self._follower.books.tips))
-        return below[0].id
+        for below in await self._chain.blocks(max(0, tip.height - NEAR_BLOCKS), 1):
+            return below.id
+        raise ForeignChain(blocks=len(self._follower.books.tips))
 
     async def follow(self) -> None:
         """Tell the market of the chain's new end, then look at what is deep enough."""

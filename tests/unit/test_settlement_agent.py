@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from domain import payout
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, op_return, p2wsh, parse, txid
-from domain.books import SAFETY_BLOCKS, State
+from domain.books import DEEP_BLOCKS, SAFETY_BLOCKS, State
 from domain.escrow import RefundEscrow
 from domain.ids import escrow_id
 from domain.settlement import ContestPayout, PayoutSettled
@@ -216,7 +216,7 @@ async def test_payout_out_of_a_deposit_that_left_the_chain_waits_only_while_that
         behind = (await market.chain.tip()).height - before.height + 1
         await market.chain.fork(before.height, behind, p2wsh(b"another miner's"), rivals)
         market.agent = market.new_agent()
-        for _ in range(RUNG_BLOCKS):
+        for _ in range(DEEP_BLOCKS + 1):
             await market.agent.turn()
             await market.chain.fork((await market.chain.tip()).height, 1, p2wsh(b"another miner's"))
         assert market.world.books.payouts[1].state is (State.ABANDONED if spent_elsewhere else State.PLANNED)

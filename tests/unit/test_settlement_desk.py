@@ -18,7 +18,7 @@ from services.settlement import desk
 from services.settlement.desk import Desk
 from services.settlement.errors import BlockRefused
 from services.settlement.faucet import Faucet
-from services.settlement.treasury import Treasury, TreasuryEmpty
+from services.settlement.treasury import Treasury
 from tests.settling import settling
 from tests.spec import CLIENT
 
@@ -123,19 +123,23 @@ async def test_draw_that_is_asked_many_times_at_once_is_paid_once(tmp_path: Path
         running.cancel()
 
 
-async def test_draw_beyond_what_the_faucet_has_is_refused_and_nothing_is_sent(tmp_path: Path) -> None:
+async def test_more_draws_at_once_than_the_faucet_has_outputs_are_all_paid(tmp_path: Path) -> None:
     async with settling(tmp_path) as market, asyncio.TaskGroup() as group:
         wire = Wire()
         await market.opened("escrow", CLIENT)
-        poor = Treasury(market.chain, market.arbiter_signer, lambda: None)
-        giver = Faucet(cast("Client", wire), poor, market.follower, tmp_path / "faucet")
+        giver = Faucet(cast("Client", wire), market.treasury, market.follower, tmp_path / "faucet")
         running = group.create_task(giver.run())
         await giver.serve()
-        await wire.send(msgspec.json.encode(faucet.Draw("escrow", CLIENT, 5_000_000, "once")))
-        async with asyncio.timeout(10):
-            (refused,) = decode_reply(await wire.answers.get()).refused
-        assert refused.name == TreasuryEmpty.__name__
-        assert not await asyncio.to_thread((tmp_path / "faucet").exists)
+        for number in range(20):  # each takes one of the treasury's few outputs until a block is mined
+            await wire.send(msgspec.json.encode(faucet.Draw("escrow", CLIENT, 5_000_000, f"draw {number}")))
+        answers: list[Reply] = []
+        while len(answers) < 20:
+            await market.settle()
+            while not wire.answers.empty():
+                answers.append(decode_reply(wire.answers.get_nowait()))
+        assert [answer.refused for answer in answers] == [[]] * 20
+        (escrow,) = market.world.escrows.values()
+        assert escrow.free_msat == 20 * 5_000_000
         running.cancel()
 
 
