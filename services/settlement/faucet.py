@@ -110,11 +110,11 @@ class Faucet:
         return Reply(self._follower.position)
 
     async def _term(self, draw: Draw) -> Term:
-        """The newest term of the account, which may have been opened this moment."""
+        """The newest term of the account, which may have been opened this moment; none that is about to end."""
         key = key_of("escrow" if draw.account == "escrow" else "stake", draw.owner)
         try:
             async with asyncio.timeout(HEAR_S):
-                await self._follower.until(lambda books: books.term_of(key) is not None)
+                await self._follower.until(lambda books: _is_open(books, key))
         except TimeoutError:
             raise NotOpened from None
         term = self._follower.books.term_of(key)
@@ -155,6 +155,12 @@ def _checked_sat(draw: Draw) -> int:
     if draw.amount_msat < DEPOSIT_MIN_SAT * MSAT_PER_SAT:
         raise TooLittle(least_sat=DEPOSIT_MIN_SAT)
     return deposit_sat(draw.amount_msat)
+
+
+def _is_open(books: Books, key: str) -> bool:
+    """Whether a payment to the account's newest term would count."""
+    term = books.term_of(key)
+    return term is not None and not books.is_ending(term)
 
 
 def _is_counted(books: Books, outpoint: str) -> bool:

@@ -163,3 +163,24 @@ async def test_mining_goes_on_after_a_block_that_is_refused(tmp_path: Path) -> N
             await mined.wait()
         assert (await market.chain.tip()).height == before.height + 1
         running.cancel()
+
+
+async def test_draw_waits_for_a_term_that_is_not_about_to_end(tmp_path: Path) -> None:
+    async with settling(tmp_path) as market, asyncio.TaskGroup() as group:
+        wire = Wire()
+        await market.opened("escrow", CLIENT)
+        await market.treasury.mine(350)
+        await market.settle()
+        giver = Faucet(cast("Client", wire), market.treasury, market.follower, tmp_path / "faucet")
+        running = group.create_task(giver.run())
+        await giver.serve()
+        await wire.send(msgspec.json.encode(faucet.Draw("escrow", CLIENT, 5_000_000, "late")))
+        await market.settle()
+        await market.opened("escrow", CLIENT)
+        async with asyncio.timeout(15):
+            while wire.answers.empty():
+                await market.settle()
+        assert not decode_reply(wire.answers.get_nowait()).refused
+        (escrow,) = market.world.escrows.values()
+        assert escrow.free_msat == 5_000_000
+        running.cancel()
