@@ -37,10 +37,17 @@ if TYPE_CHECKING:
 
 #: The shortest and the longest term of an account, in blocks: two days and a year at ten minutes each.
 TERM_MIN, TERM_MAX = 288, 52_560
+#: A smaller output to an account is not counted: spending it costs too much of it. Its owner can take it back alone.
+DEPOSIT_MIN_SAT: Final = 1_000
 #: Terms that one account may have had, and accounts whose money one command returns.
 TERMS_MAX, RETURNED_MAX = 100, 500
 #: How an output script begins that can be paid to, and its length: P2WPKH, P2WSH, P2TR.
 _PAID_TO: Final = {b"\x00\x14": 22, b"\x00\x20": 34, b"\x51\x20": 34}
+
+
+def deposit_sat(missing_msat: int) -> int:
+    """What to deposit for so much to be there: whole satoshi, and enough of them to be counted."""
+    return max(DEPOSIT_MIN_SAT, -(-missing_msat // MSAT_PER_SAT))
 
 
 def open_escrow(world: "World", command: OpenEscrow, client: str) -> Sequence[AnyEvent]:

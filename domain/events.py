@@ -639,7 +639,7 @@ class PayoutContested(Event, frozen=True):
 
 
 class PayoutBroadcast(Event, frozen=True):
-    """The signed transaction was handed to the network; again at a dearer rung where that was not enough."""
+    """The signed transaction goes to the network from here on; again at a dearer rung where that was not enough."""
 
     epoch: Epoch
     txid: Txid

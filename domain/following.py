@@ -25,6 +25,7 @@ from domain.settlement import (
     JoinChain,
     NoChain,
     NotOnChain,
+    OtherKeys,
     ReorganiseChain,
     ReportTaken,
     UnknownOutput,
@@ -42,6 +43,7 @@ def join(world: "World", command: JoinChain) -> Sequence[AnyEvent]:
 
     Raises:
         BadTerms: It is another chain than the one joined before, or the keys or the script are none.
+        OtherKeys: What the accounts hold could not be spent any more.
         NotOnChain: Money was counted that is on no chain.
     """
     joined, books = world.books.chain, world.books
@@ -55,6 +57,9 @@ def join(world: "World", command: JoinChain) -> Sequence[AnyEvent]:
         return (_joined(command, command.height, command.block),)
     if joined.network != command.network:
         raise BadTerms(field="network", value=command.network, allowed=f"{joined.network}, which the market joined")
+    same = (command.market_key, command.arbiter_key) == (joined.market_key, joined.arbiter_key)
+    if not same and books.terms:
+        raise OtherKeys
     return (_joined(command, *books.tips[-1]),)
 
 

@@ -1,7 +1,7 @@
 """A payout from its plan to its end: what follows for it, by the table in ``domain.books``."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from domain import bitcoin, payout, planning
 from domain.books import Books, Payout, State
@@ -27,9 +27,6 @@ from domain.settlement import (
 if TYPE_CHECKING:
     from domain.market import World
 
-#: A fee rate above this, for a virtual byte, is a mistake.
-RATE_MSAT_MAX: Final = 1_000_000
-
 
 def plan(world: "World", command: PlanPayout) -> Sequence[AnyEvent]:
     """Plan what is due.
@@ -39,8 +36,9 @@ def plan(world: "World", command: PlanPayout) -> Sequence[AnyEvent]:
         BadTerms: The rate is out of all proportion, or an earlier payout binds more of the log.
     """
     books = world.books
-    if not 1 <= command.rate_msat <= RATE_MSAT_MAX:
-        raise BadTerms(field="rate_msat", value=command.rate_msat, allowed=f"1 to {RATE_MSAT_MAX} for a virtual byte")
+    if not 1 <= command.rate_msat <= payout.RATE_MSAT_MAX:
+        allowed = f"1 to {payout.RATE_MSAT_MAX} for a virtual byte"
+        raise BadTerms(field="rate_msat", value=command.rate_msat, allowed=allowed)
     bound = max((one.planned.size for one in books.payouts.values() if one.state is not State.ABANDONED), default=0)
     if command.size < bound:
         raise BadTerms(field="size", value=command.size, allowed=f"{bound} or more, which are bound already")

@@ -18,6 +18,8 @@ from domain.money import MSAT_PER_SAT
 
 #: How many times the first rung's rate each rung pays.
 LADDER: Final = (1, 2, 4)
+#: The most that the first rung pays for a virtual byte: the last stays below what nodes take for a mistake, 1,000 sat.
+RATE_MSAT_MAX: Final = 200_000
 _TAG: Final = hashlib.sha256(b"pasar/anchor/1").digest()
 
 

@@ -70,11 +70,6 @@ def plan(
     Raises:
         NothingToPay: With the reason.
     """
-    chain = books.chain
-    if chain is None:
-        raise NothingToPay(reason="the market has not joined a chain")
-    if books.open_payouts:
-        raise NothingToPay(reason=f"payout {books.open_payouts[0]} is not settled yet")
     draft = _settled(books, market, rate_msat)
     allotted = draft.allotments(epoch)
     planned = PayoutPlanned(
@@ -85,7 +80,7 @@ def plan(
         fund_sat=draft.fund_sat,
         drawn=draft.drawn(),
         market_sat=draft.market_sat,
-        market_script=chain.market_script,
+        market_script=draft.chain.market_script,
         reserve_sat=draft.drawing.reserve_sat,
         reserve_script=draft.reserve.script.hex(),
         size=size,
@@ -98,8 +93,25 @@ def plan(
     return replace(planned, anchor=said), allotted
 
 
+def is_urgent(books: Books, market: str, rate_msat: int) -> bool:
+    """Whether the payout that ``plan`` would plan saves what an owner can soon take; for a part of the work.
+
+    Raises:
+        NothingToPay: With the reason.
+    """
+    return _settled(books, market, rate_msat).urgent
+
+
 def _settled(books: Books, market: str, rate_msat: int) -> "_Draft":
-    """A draft that is in balance; without emptying anything, where that stands in the way."""
+    """A draft that is in balance; without emptying anything, where that stands in the way.
+
+    Raises:
+        NothingToPay: With the reason.
+    """
+    if books.chain is None:
+        raise NothingToPay(reason="the market has not joined a chain")
+    if books.open_payouts:
+        raise NothingToPay(reason=f"payout {books.open_payouts[0]} is not settled yet")
     draft = _Draft(books, market, rate_msat, emptying=True)
     emptying = bool(draft.emptied)
     problem = draft.settle()
@@ -122,7 +134,7 @@ class _Draft:
 
     def __init__(self, books: Books, market: str, rate_msat: int, *, emptying: bool) -> None:
         assert books.chain is not None
-        self.books, self.rate_msat, self._chain = books, rate_msat, books.chain
+        self.books, self.rate_msat, self.chain = books, rate_msat, books.chain
         keys = bytes.fromhex(books.chain.market_key), bytes.fromhex(books.chain.arbiter_key)
         self.reserve = Term("reserve", market, reserve_script(*keys), 0, b"")
         self.sources = Sources(books, rate_msat, self.reserve)
@@ -156,7 +168,7 @@ class _Draft:
 
     @property
     def _market_vb(self) -> int:
-        return 9 + len(self._chain.market_script) // 2
+        return 9 + len(self.chain.market_script) // 2
 
     def _leaving(self) -> list[Payee]:
         """Owners who take their own money out; what else the account must hold goes before them."""
@@ -214,7 +226,7 @@ class _Draft:
         return {payee.key: payee.amount_sat for payee in self.leaving}
 
     @property
-    def _urgent(self) -> bool:
+    def urgent(self) -> bool:
         """Whether something is saved that would be lost otherwise."""
         return any(self._is_unsafe(key, pool_sat) for key, pool_sat in self.emptied.items())
 
@@ -330,7 +342,7 @@ class _Draft:
         paid_sat = sum(payee.amount_sat for payee in self.rewards) + self.market_sat + sum(self.emptied.values())
         if bears_sat > fund_sat:
             return f"the fee is {bears_sat} sat, and the fund for miners holds {fund_sat} sat"
-        if not self._urgent and bears_sat * PPM > paid_sat * FEE_PPM:
+        if not self.urgent and bears_sat * PPM > paid_sat * FEE_PPM:
             return f"the fee of {bears_sat} sat is more than 2 % of the {paid_sat} sat that it would pay"
         return ""
 
@@ -338,7 +350,7 @@ class _Draft:
         inputs = [len(coin.term.witness_script) for drawn in self.drawing.draws for coin in drawn.coins]
         outputs = [payee.script for payee in (*self.rewards, *self.leaving)]
         if self.market_sat:
-            outputs.append(bytes.fromhex(self._chain.market_script))
+            outputs.append(bytes.fromhex(self.chain.market_script))
         outputs.append(op_return(bytes(32)))
         changes = sum(drawn.change_sat > 0 for drawn in self.drawing.draws)
         outputs += [p2wsh(b"")] * (changes + bool(self.drawing.reserve_sat))

@@ -206,6 +206,13 @@ class IsPayout(Refused):
     template = "transaction {txid} is payout {epoch}; confirm that instead"
 
 
+class OtherKeys(Refused):
+    template = (
+        "accounts are open whose scripts have other keys of the market or the arbiter, and only those can sign for "
+        "them; restore the wallet files of settlement and arbiter"
+    )
+
+
 class NotOnChain(Refused):
     template = (
         "the market counts money that no chain holds, so it cannot join one; "

@@ -187,7 +187,8 @@ plt.show()
 
 # %%
 account = now.escrows[released[0].data.escrow]
-moves = [event for event in history if event.kind == "escrow" and event.data.escrow == account.id]
+money = [event for event in history if event.kind == "escrow" and hasattr(event.data, "amount_msat")]
+moves = [event for event in money if event.data.escrow == account.id]
 ledger = pd.DataFrame([(one.position, one.type.partition(".")[0], one.data.amount_msat / 1000) for one in moves])
 ledger.columns = ["position", "event", "sat"]
 Markdown(

@@ -39,7 +39,7 @@ from services.client.names import known
 
 plt.style.use("pasar.mplstyle")
 m = pasar.connect()
-m.fund(pasar.sats(5_000))
+m.fund(pasar.sats(1_000_000))
 m
 
 # %% [markdown]

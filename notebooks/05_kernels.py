@@ -32,7 +32,7 @@ from domain.kernels.catalogue import CATALOGUE, build
 
 plt.style.use("pasar.mplstyle")
 m = pasar.connect()
-m.fund(pasar.sats(2_000))
+m.fund(pasar.sats(1_000_000))
 m
 
 # %% [markdown]

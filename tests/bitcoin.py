@@ -35,6 +35,30 @@ def coin(number: int) -> OutPoint:
     return OutPoint(hashlib.sha256(b"coin %d" % number).hexdigest(), number)
 
 
+def digest_by_bitcoinlib(tx: Tx, spends: Sequence[Spend], place: int) -> bytes:
+    """What bitcoinlib finds that an input signs (BIP143)."""
+    transactions = library().transactions
+    made = transactions.Transaction(network="bitcoin", witness_type="segwit", version=tx.version, locktime=tx.locktime)
+    for number, (spent, spend) in enumerate(zip(tx.inputs, spends, strict=True)):
+        source = transactions.Input(
+            spent.outpoint.txid,
+            spent.outpoint.vout,
+            witness_type="segwit",
+            value=spend.value_sat,
+            sequence=spent.sequence,
+            index_n=number,
+            network="bitcoin",
+        )
+        source.redeemscript = spend.script
+        made.inputs.append(source)
+    for out in tx.outputs:
+        output = transactions.Output(out.value_sat, lock_script=out.script, network="bitcoin", strict=False)
+        output.lock_script = out.script  # whatever the library makes of a script it does not know
+        made.outputs.append(output)
+    found: bytes = made.signature_hash(place, 1, "segwit")
+    return found
+
+
 def core_accepts(raw: bytes, spent: Sequence[TxOut]) -> bool:
     """Whether Bitcoin Core's own code finds every input's script satisfied."""
     transaction = pbk.Transaction(raw)

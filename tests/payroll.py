@@ -147,7 +147,8 @@ class Payroll:
         """Send it and mine it in the next block, among other transactions; the block's id."""
         self.height += 1
         found = self.txid_of(epoch, rung)
-        self.do(settlement.RecordBroadcast(epoch, found), SETTLEMENT)
+        if self.game.world.books.payouts[epoch].sent != found:
+            self.do(settlement.RecordBroadcast(epoch, found), SETTLEMENT)
         txids = [txid(f"{self.height} {number}") for number in range(others)]
         index = others // 2
         txids.insert(index, found)

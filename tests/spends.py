@@ -9,7 +9,7 @@ from services.settlement.errors import Reason
 from services.settlement.policy import WEIGHT_MAX
 from services.settlement.signing import Spend, digest
 from services.settlement.wallet import Signer
-from tests.bitcoin import library, signer
+from tests.bitcoin import signer
 from tests.chain import AWAY, FEE_SAT, build, shown
 
 FINAL: Final = 0xFFFFFFFF
@@ -88,13 +88,13 @@ def released(
 ) -> bytes:
     tx = build([coin], [(coin.value_sat - FEE_SAT, AWAY)])
     spends = [Spend(signed_sat or coin.value_sat, script)]
-    signatures = [one.sign(digest(library(), tx, spends, 0)) for one in signers]
+    signatures = [one.sign(digest(tx, spends, 0)) for one in signers]
     return with_witness(tx, [(b"", *signatures, script)])
 
 
 def refunded(coin: Unspent, script: bytes, locktime: int, *, key: Signer = REFUND, sequence: int = TIMELOCKED) -> bytes:
     tx = build([coin], [(coin.value_sat - FEE_SAT, AWAY)], sequence=sequence, locktime=locktime)
-    signature = key.sign(digest(library(), tx, [Spend(coin.value_sat, script)], 0))
+    signature = key.sign(digest(tx, [Spend(coin.value_sat, script)], 0))
     return with_witness(tx, [(signature, b"", b"", b"", script)])
 
 

@@ -4,14 +4,15 @@ Each noun is a module in ``ui/commands`` with a typer app of its own; a module i
 functions, so that ``pasar --help`` loads neither drivers nor JAX.
 """
 
+import errno
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, ClassVar, NoReturn
 
 import typer
 
 from domain.errors import Refused
-from ui.commands import audit, chain, demo, escrow, events, job, log, projection, receipt, schema, stack, worker
+from ui.commands import audit, chain, demo, escrow, events, job, log, payout, projection, receipt, schema, stack, worker
 from ui.format import in_sat
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (demo, stack, job, receipt, worker, escrow, chain, events, log, audit, projection, schema):
+for commands in (demo, stack, job, receipt, worker, escrow, payout, chain, events, log, audit, projection, schema):
     commands.add_to(app)
 
 
@@ -57,6 +58,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, `head` say, has seen enough
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = "the output" if error.filename is None else error.filename
+        _refuse(FileUnusable(path=where, reason=(error.strerror or type(error).__name__).lower()))
+
+
+class FileUnusable(Refused):
+    template: ClassVar[str] = "{path} cannot be read or written: {reason}; check the path"
 
 
 def _refuse(refused: BaseException) -> NoReturn:

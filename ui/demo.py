@@ -241,7 +241,7 @@ async def _follow(
         if getattr(event, "job", None) == job:
             tally.see(event)
             show(tally.progress)
-            if tally.over:
+            if isinstance(event, JobCompleted):
                 say("the job is over; its workers are paid on the chain")
         if tally.over and money.settled:
             return

@@ -18,6 +18,7 @@ from domain.bitcoin.scripts import (
     p2wsh,
     reserve_descriptor,
     reserve_script,
+    with_checksum,
 )
 from domain.bitcoin.transactions import (
     RBF,
@@ -25,6 +26,7 @@ from domain.bitcoin.transactions import (
     TIMELOCKED,
     BadReference,
     BadTransaction,
+    Digests,
     OutPoint,
     Tx,
     TxIn,
@@ -47,6 +49,7 @@ __all__ = [
     "BadReference",
     "BadScript",
     "BadTransaction",
+    "Digests",
     "HEIGHT_MAX",
     "Header",
     "Keys",
@@ -84,5 +87,6 @@ __all__ = [
     "txid",
     "vsize",
     "weight",
+    "with_checksum",
     "with_witness",
 ]

@@ -61,13 +61,13 @@ def escrow_descriptor(keys: Keys, refund: bytes, height: int) -> str:
     """The escrow as any wallet with descriptors reads it: enough to watch it, and with the key to refund it."""
     _verify_keys(*keys, refund)
     owners = ",".join(key.hex() for key in keys)
-    return _described(f"wsh(or_d(multi(2,{owners}),and_v(v:pk({refund.hex()}),after({height}))))")
+    return with_checksum(f"wsh(or_d(multi(2,{owners}),and_v(v:pk({refund.hex()}),after({height}))))")
 
 
 def reserve_descriptor(market: bytes, arbiter: bytes) -> str:
     """The reserve of ``reserve_script`` as any wallet with descriptors reads it."""
     _verify_keys(market, arbiter)
-    return _described(f"wsh(multi(2,{market.hex()},{arbiter.hex()}))")
+    return with_checksum(f"wsh(multi(2,{market.hex()},{arbiter.hex()}))")
 
 
 def p2wsh(witness_script: bytes) -> bytes:
@@ -110,7 +110,7 @@ def is_witness_program(script: bytes) -> bool:
     return 4 <= len(script) <= 42 and script[1] == len(script) - 2 and (script[0] == 0 or 0x51 <= script[0] <= 0x60)
 
 
-def _described(descriptor: str) -> str:
+def with_checksum(descriptor: str) -> str:
     """A descriptor with the checksum that wallets ask for (BIP380)."""
     rest, group, symbols = 1, 0, [_DESCRIPTOR_ALPHABET.index(letter) for letter in descriptor]
     words = list[int]()

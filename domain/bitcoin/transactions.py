@@ -151,6 +151,31 @@ def payout_vsize(inputs: Sequence[int], outputs: Sequence[bytes]) -> int:
     return (4 * base + 2 + stacks + 3) // 4
 
 
+class Digests:
+    """What the signatures of a transaction sign when they sign all of it (SIGHASH_ALL), for witness version 0.
+
+    What the inputs share is hashed once, so many inputs and many outputs do not multiply.
+
+    Source: BIP143.
+    """
+
+    def __init__(self, tx: Tx) -> None:
+        self._outpoints = [_outpoint(spent) for spent in tx.inputs]
+        self._sequences = [_u32(spent.sequence) for spent in tx.inputs]
+        shared = [double_sha256(b"".join(parts)) for parts in (self._outpoints, self._sequences, _outputs(tx))]
+        self._before, self._behind = _u32(tx.version) + shared[0] + shared[1], shared[2] + _u32(tx.locktime) + _u32(1)
+
+    def of(self, place: int, script: bytes, value_sat: int) -> bytes:
+        """The 32 bytes that the input at ``place`` has signed.
+
+        Args:
+            script: That its witness shows; for a key's hash, the script that the hash stands for.
+            value_sat: Of the output that it spends.
+        """
+        spent = (self._outpoints[place], _size(len(script)), script, value_sat.to_bytes(8, "little"))
+        return double_sha256(b"".join((self._before, *spent, self._sequences[place], self._behind)))
+
+
 class _Reader:
     """Reads a transaction from the front; never takes what is not there."""
 
@@ -208,12 +233,16 @@ class _Reader:
 def _body(tx: Tx) -> bytes:
     parts = [_size(len(tx.inputs))]
     for spent in tx.inputs:
-        hashed = bytes.fromhex(spent.outpoint.txid)[::-1]
-        parts += [hashed, _u32(spent.outpoint.vout), _size(len(spent.script)), spent.script, _u32(spent.sequence)]
-    parts.append(_size(len(tx.outputs)))
-    for made in tx.outputs:
-        parts += [made.value_sat.to_bytes(8, "little"), _size(len(made.script)), made.script]
-    return b"".join(parts)
+        parts += [_outpoint(spent), _size(len(spent.script)), spent.script, _u32(spent.sequence)]
+    return b"".join((*parts, _size(len(tx.outputs)), *_outputs(tx)))
+
+
+def _outpoint(spent: TxIn) -> bytes:
+    return bytes.fromhex(spent.outpoint.txid)[::-1] + _u32(spent.outpoint.vout)
+
+
+def _outputs(tx: Tx) -> list[bytes]:
+    return [made.value_sat.to_bytes(8, "little") + _size(len(made.script)) + made.script for made in tx.outputs]
 
 
 def _u32(number: int) -> bytes:

@@ -5,7 +5,7 @@ embedded chain blocks to be mined.
 """
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import nats.errors
@@ -18,8 +18,12 @@ from domain.ids import Height, OutPoint, PublicKey, Script, Txid
 from domain.money import Sat
 
 SUBJECT: Final = "pasar.chain"
+#: What these functions ask over.
+Connection: TypeAlias = Client
 #: The most blocks that one request mines.
 MINE_MAX: Final = 5_000
+#: No node relays a transaction of more bytes.
+RAW_BYTES_MAX: Final = 400_000
 _RETRY_S: Final = 0.2
 
 
@@ -30,7 +34,7 @@ class AskTip(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 class SendRaw(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Have a signed transaction mined."""
 
-    raw: Annotated[bytes, Meta(max_length=400_000)]
+    raw: Annotated[bytes, Meta(max_length=RAW_BYTES_MAX)]
 
 
 class AskCoins(Struct, frozen=True, tag=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """Connections to NATS that say what was refused: a permission error is raised where a request waits for it."""
 
 import asyncio
+import secrets
 from collections import Counter
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.nuid import NUID
 
 from domain.errors import Unavailable
 from services.bus.wire import VIOLATION, PermissionDenied
@@ -24,6 +26,16 @@ log = structlog.get_logger()
 CONNECT_S: Final = 5.0
 
 
+class _Tokens(NUID):
+    """Names of inboxes that nobody can foresee: who hears one answer to a party could forge the next by the library's.
+
+    All parties share an inbox, and whoever may create a consumer can have a message delivered to any name.
+    """
+
+    def next(self) -> bytearray:
+        return bytearray(secrets.token_hex(11).encode())
+
+
 class Connection(Client):
     """A NATS client that raises ``PermissionDenied`` from the request or subscription that the server refused.
 
@@ -36,6 +48,7 @@ class Connection(Client):
         self.role = role
         self._waiting: dict[str, set[asyncio.Timeout]] = {}
         self._refused_subscriptions: Counter[str] = Counter()
+        self._nuid = _Tokens()
 
     async def request(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from domain import errors
+from domain.deposits import deposit_sat
 from domain.errors import Refused
 from domain.quote import Reason
 from services.bus.client import RefusedByMarket
@@ -32,8 +33,7 @@ class EscrowTooSmall(Told, errors.EscrowTooSmall):
     template: ClassVar[str] = "the job needs {needed_msat} and {free_msat} are free in the escrow; {hint}"
 
     def __init__(self, needed_msat: int, free_msat: int) -> None:
-        missing = -(-(needed_msat - free_msat) // 1000)
-        hint = f"fund it with m.fund(pasar.sats({missing}))"
+        hint = f"fund it with m.fund(pasar.sats({deposit_sat(needed_msat - free_msat)}))"
         super().__init__(needed_msat=Amount(needed_msat), free_msat=Amount(free_msat), hint=hint)
 
 

@@ -30,7 +30,7 @@ class Listing(list[Row]):
         return {"text/plain": repr(self), "text/html": f"<table><tr>{head}</tr>{body}</table>{escape(self._rest())}"}
 
     def _heading(self) -> tuple[str, ...]:
-        return tuple(name.removesuffix("_msat").replace("_", " ") for name in self._names)
+        return tuple(name.removesuffix("_msat").removesuffix("_sat").replace("_", " ") for name in self._names)
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [tuple(_cell(name, getattr(row, name)) for name in self._names) for row in self[:ROWS_SHOWN]]
@@ -46,6 +46,8 @@ def _cell(name: str, value: Any) -> str:
             return "-"
         case int() if name.endswith("_msat"):
             return sat(value)
+        case int() if name.endswith("_sat"):
+            return f"{value:,} sat"
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S}"
         case str():

@@ -31,6 +31,7 @@ from services.client.jobs import Job, Made
 from services.client.listing import Listing
 from services.client.money import Amount, checked
 from services.client.past import Past
+from services.client.payouts import COLUMNS, Chain, Payout, payout_of
 from services.client.receipt import JobReceipt
 from services.client.session import follow
 from services.client.terms import Terms
@@ -38,7 +39,7 @@ from services.client.words import count, sat
 from services.config import Settings
 from services.keys import market_key
 from services.ledger.errors import LogLost
-from services.projections import queries
+from services.projections import queries, settled
 from services.projections.queries import Reader
 from services.replay import replay
 
@@ -117,7 +118,7 @@ class Market(Shown):
         return Amount(self.escrow().free_msat)
 
     def fund(self, amount: Amount) -> Amount:
-        """Put money into the escrow, from the faucet.
+        """Put money into the escrow, from the faucet of an embedded chain.
 
         Args:
             amount: As ``pasar.sats(10_000)``.
@@ -199,6 +200,24 @@ class Market(Shown):
     def workers(self) -> "Listing[queries.Worker]":
         """Every worker, in the order of registration."""
         return Listing(self._ask(lambda reader: reader.workers()), _WORKER_COLUMNS)
+
+    @property
+    def chain(self) -> Chain | None:
+        """The chain that the market settles on; absent while it has joined none."""
+        row = self._ask(lambda reader: reader.settled.chain())
+        return None if row is None else Chain(row)
+
+    def payouts(self, limit: int = 100) -> "Listing[settled.Payout]":
+        """The latest payouts on the chain, newest first."""
+        return Listing(self._ask(lambda reader: reader.settled.payouts(limit)), COLUMNS)
+
+    def payout(self, epoch: int) -> Payout:
+        """One payout in full: whom it pays for which jobs, its transaction, and what it binds.
+
+        Raises:
+            UnknownPayout: There is none.
+        """
+        return self._ask(lambda reader: payout_of(reader, epoch))
 
     def events(self, *, after: int = 0, upto: int | None = None, limit: int | None = None) -> Events:
         """The market's events behind a position.

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
+from domain.books import SAFETY_BLOCKS
 from services.client.words import count, sat, until
 
 if TYPE_CHECKING:
     from services.projections.queries import Job, Worker
+    from services.projections.settled import Payout
 
 
 def of_job(job: "Job", *, now: datetime | None = None) -> str:
@@ -132,3 +134,58 @@ def of_worker(worker: "Worker") -> str:
         case "retired":
             return "Retired: it will not work again."
     raise AssertionError(f"no sentence for a worker that is {worker.state}")
+
+
+#: What the arbiter found else than the market.
+OBJECTIONS: Final = {"plan": "by its own books the plan is another", "root": "its own log has another root"}
+
+
+def of_payout(payout: "Payout", height: int) -> str:
+    """How a payout is, and what happens next.
+
+    Args:
+        height: Of the last block.
+    """
+    match payout.state:
+        case "planned":
+            return "Planned: market and arbiter sign it next, each by its own books; then it is sent."
+        case "contested":
+            why = OBJECTIONS[payout.objection] if payout.objection else "it found something else"
+            return f"Contested: the arbiter does not sign, because {why}; it is given up next, and all is due again."
+        case "sent":
+            again = f", at rung {payout.rung + 1} of {len(payout.fees_sat)}" if payout.rung else ""
+            dearer = (
+                "; a dearer rung replaces it if no block takes it" if payout.rung + 1 < len(payout.fees_sat) else ""
+            )
+            return f"Sent{again}: it waits for a block{dearer}."
+        case "confirmed":
+            deep = max(0, height - (payout.height or height) + 1)
+            return f"Paid: in block {payout.height:,}, {count(deep, 'block')} deep."
+        case "abandoned":
+            why = "the arbiter did not sign it" if payout.objection else "an output that it spends is gone"
+            return f"Given up: {why}, so it can never confirm; all that it would have paid is due again."
+    raise AssertionError(f"no sentence for a payout that is {payout.state}")
+
+
+def of_term(expires_height: int, height: int) -> str:
+    """How long an account's script holds, and what comes then.
+
+    Args:
+        height: Of the last block.
+    """
+    left = expires_height - height
+    if left <= 0:
+        return f"Its term ended at block {expires_height:,}: its owner can take it back alone."
+    ending = f"Its term ends at block {expires_height:,}, in {count(left, 'block')}"
+    if left <= SAFETY_BLOCKS:
+        return f"{ending}: nothing new relies on it, what is due is paid and the rest goes back to its owner."
+    return f"{ending}; then its owner can take it back alone."
+
+
+#: What money is worth on each network.
+NETWORKS: Final = {
+    "regtest": "play money: this chain is this machine's own",
+    "signet": "test money: a public chain for tests, whose coins are worth nothing",
+    "testnet4": "test money: a public chain for tests, whose coins are worth nothing",
+    "main": "real money, on Bitcoin's own chain",
+}

@@ -1,4 +1,4 @@
-"""Read model ``escrows``: one row an escrow, with where its money is."""
+"""Read model ``escrows``: one row an escrow, with where its money is; ``fund_msat`` of the charged is for miners."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,15 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from domain.events import EscrowFreed, EscrowFunded, EscrowRefunded, EscrowReleased, EscrowReserved, FeeCharged
+from domain.events import (
+    EscrowFreed,
+    EscrowFunded,
+    EscrowOpened,
+    EscrowRefunded,
+    EscrowReleased,
+    EscrowReserved,
+    FeeCharged,
+)
 from services.projections.model import Change, Handler, Seen, upsert, walk
 
 
@@ -19,6 +27,7 @@ class Row(Struct):
     released_msat: int = 0
     charged_msat: int = 0
     refunded_msat: int = 0
+    fund_msat: int = 0
     last_pos: int = 0
 
 
@@ -31,6 +40,10 @@ def _row(rows: Rows, event: Any, position: int) -> Row:
         row = rows[event.escrow] = Row(event.escrow)
     row.last_pos = position
     return row
+
+
+def _opened(rows: Rows, event: EscrowOpened, position: int, at: datetime) -> None:
+    _row(rows, event, position).client = event.client
 
 
 def _funded(rows: Rows, event: EscrowFunded, position: int, at: datetime) -> None:
@@ -56,6 +69,7 @@ def _charged(rows: Rows, event: FeeCharged, position: int, at: datetime) -> None
     row = _row(rows, event, position)
     row.reserved_msat -= event.amount_msat
     row.charged_msat += event.amount_msat
+    row.fund_msat += event.chain_msat
 
 
 def _freed(rows: Rows, event: EscrowFreed, position: int, at: datetime) -> None:
@@ -71,6 +85,7 @@ def _refunded(rows: Rows, event: EscrowRefunded, position: int, at: datetime) ->
 
 
 _HANDLERS: dict[type, Handler] = {
+    EscrowOpened: _opened,
     EscrowFunded: _funded,
     EscrowReserved: _reserved,
     EscrowReleased: _released,
@@ -87,7 +102,7 @@ def follow(rows: Rows, events: Sequence[Seen]) -> None:
 
 class Escrows:
     name: ClassVar[str] = "escrows"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     def fold(self, events: Sequence[Seen]) -> list[Change]:
         rows: Rows = {}

@@ -1,6 +1,6 @@
 """Generations of read models: each is a schema of its own with a row in ``read.track``; one of them is live.
 
-Everybody reads ``read.<name>``, a view of the live generation.
+Everybody reads ``read.<table>``, a view of the live generation's table; most read models are one, of their own name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,21 @@ from services.projections.event_index import EventIndex
 from services.projections.jobs import Jobs
 from services.projections.model import FOLDER, Projection, schema_of, statements
 from services.projections.programs import Programs
+from services.projections.settlement import Settlement
 from services.projections.tasks import Tasks
 from services.projections.workers import Workers
 from services.sql import load_queries
 
 #: Every read model of the market.
-PROJECTIONS: tuple[Projection, ...] = (Jobs(), Tasks(), Workers(), Escrows(), Programs(), EventIndex())
+PROJECTIONS: tuple[Projection, ...] = (
+    Jobs(),
+    Tasks(),
+    Workers(),
+    Escrows(),
+    Settlement(),
+    Programs(),
+    EventIndex(),
+)
 TRACK = load_queries(FOLDER / "track.sql")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -60,10 +69,10 @@ async def create(connection: asyncpg.Connection, projection: Projection, *, live
 
 
 async def show(connection: asyncpg.Connection, generation: Generation) -> None:
-    """Let ``read.<name>`` show this generation; inside a transaction."""
-    name = generation.projection.name
-    await connection.execute(f"DROP VIEW IF EXISTS read.{name}")
-    await connection.execute(f"CREATE VIEW read.{name} AS SELECT * FROM {generation.schema}.{name}")
+    """Let ``read`` show the tables of this generation; inside a transaction."""
+    for row in await connection.fetch(TRACK["tables"], generation.schema):
+        await connection.execute(f"DROP VIEW IF EXISTS read.{row['name']}")
+        await connection.execute(f"CREATE VIEW read.{row['name']} AS SELECT * FROM {generation.schema}.{row['name']}")
 
 
 async def drop(connection: asyncpg.Connection, projection: Projection, number: int) -> None:

@@ -2,7 +2,7 @@
 
 A change is computed from the events alone, so that any cut of the history into batches leaves the same rows: a column
 is a counter that adds up, or the last value that was said. A projection's statements are in ``sql/<name>.sql``; each
-of its generations is a schema of its own, and ``read.<name>`` shows the live one.
+of its generations is a schema of its own, and ``read.<table>`` shows the live one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ class Projection(Protocol):
     """The code that folds events into one read model.
 
     Attributes:
-        name: Of the read model, of its table and of its statements' file.
+        name: Of the read model and of its statements' file.
         revision: Raised when its rows mean something else; the old ones have to be rebuilt.
     """
 

@@ -23,6 +23,7 @@ from services.ledger.reader import PAGE_EVENTS, LogReader
 from services.ledger.schema import SCHEMA
 from services.ports import Stored
 from services.projections.model import FOLDER
+from services.projections.settled_reader import Settled
 from services.sql import load_queries
 
 _SQL = load_queries(FOLDER / "queries.sql")
@@ -71,6 +72,7 @@ class Job(Struct, frozen=True, kw_only=True):
         accepted: Verified results. verified: Settled tasks. given_up: Tasks that too many workers could not run.
         failed: Tasks without a verified result; known at the end.
         original: The earlier job whose results this one was given, if it was.
+        chain_msat: What is set aside of a run's price for those who mine payouts, besides the fee.
     """
 
     job: str
@@ -141,6 +143,10 @@ class Worker(Struct, frozen=True, kw_only=True):
 
     Attributes:
         open: Tasks in its hands. stake_msat: What it has at stake now.
+        paid_msat: Of what it earned, what confirmed payouts paid. due_msat: The rest. paying_msat: Of that, what a
+            payout under way pays. leaving_msat: Stake that it took back and was not paid yet.
+        on_chain_msat: What its account's outputs hold. missing_msat: What was spent of them without the market.
+        payout_script: Where it is paid; absent until it has opened an account.
     """
 
     worker: str
@@ -171,10 +177,24 @@ class Worker(Struct, frozen=True, kw_only=True):
     withdrawn_msat: int
     stake_msat: int
     last_pos: int
+    paid_msat: int = 0
+    due_msat: int = 0
+    paying_msat: int = 0
+    leaving_msat: int = 0
+    missing_msat: int = 0
+    on_chain_msat: int = 0
+    payout_script: str | None = None
 
 
 class Escrow(Struct, frozen=True, kw_only=True):
-    """One client's money: what it funded is what is free, reserved, released, charged and refunded together."""
+    """One client's money: what it funded is what is free, reserved, released, charged and refunded together.
+
+    Attributes:
+        fund_msat: Of what was charged, what is for those who mine payouts.
+        drawn_msat: Of what was released and charged, what confirmed payouts took out of its outputs; ``undrawn_msat``
+            still lies there. leaving_msat: What was refunded and is not paid yet.
+        on_chain_msat: What its outputs hold. missing_msat: What was spent of them without the market.
+    """
 
     escrow: str
     client: str
@@ -185,6 +205,12 @@ class Escrow(Struct, frozen=True, kw_only=True):
     charged_msat: int
     refunded_msat: int
     last_pos: int
+    fund_msat: int = 0
+    drawn_msat: int = 0
+    undrawn_msat: int = 0
+    leaving_msat: int = 0
+    missing_msat: int = 0
+    on_chain_msat: int = 0
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -249,11 +275,16 @@ Row = TypeVar("Row", bound=Struct)
 
 
 class Reader:
-    """Everything that can be asked; ``async with await Reader.open(database_url) as reader``."""
+    """Everything that can be asked; ``async with await Reader.open(database_url) as reader``.
+
+    Attributes:
+        log: The events. settled: The money on the chain.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self.log = LogReader(pool)
+        self.settled = Settled(self._fetch)
 
     @classmethod
     async def open(cls, database_url: str, *, connections_max: int = 4) -> Self:
@@ -308,7 +339,7 @@ class Reader:
 
     async def workers(self) -> list[Worker]:
         """Every worker, in the order of registration."""
-        return await self._rows(Worker, "workers")
+        return await self._rows(Worker, "workers", None, None)
 
     async def worker(self, key: str) -> Worker:
         """The worker whose key begins so.
@@ -316,11 +347,11 @@ class Reader:
         Raises:
             UnknownWorker, Ambiguous: None or several do.
         """
-        return only(await self._rows(Worker, "workers_starting", key), "worker", key, UnknownWorker(worker=key))
+        return only(await self._rows(Worker, "workers", key, 2), "worker", key, UnknownWorker(worker=key))
 
     async def escrows(self) -> list[Escrow]:
         """Every escrow."""
-        return await self._rows(Escrow, "escrows")
+        return await self._rows(Escrow, "escrows", None, None)
 
     async def escrow(self, id_: str) -> Escrow:
         """The escrow whose id begins so.
@@ -328,7 +359,7 @@ class Reader:
         Raises:
             UnknownEscrow, Ambiguous: None or several do.
         """
-        return only(await self._rows(Escrow, "escrows_starting", id_), "escrow", id_, UnknownEscrow(escrow=id_))
+        return only(await self._rows(Escrow, "escrows", id_, 2), "escrow", id_, UnknownEscrow(escrow=id_))
 
     async def totals(self) -> dict[str, int | None]:
         """What all rows of the market add up to, by name; see ``viewing.view.Totals``."""
@@ -442,8 +473,12 @@ class Reader:
                 await asyncio.sleep(every_s)
 
     async def _rows(self, kind: type[Row], query: str, *arguments: Any) -> list[Row]:
+        return [msgspec.convert(dict(row), kind) for row in await self._fetch(_SQL[query], *arguments)]
+
+    async def _fetch(self, sql: str, *arguments: Any) -> Sequence[Any]:
         with _translated():
-            return [msgspec.convert(dict(row), kind) for row in await self._pool.fetch(_SQL[query], *arguments)]
+            found: Sequence[Any] = await self._pool.fetch(sql, *arguments)
+            return found
 
 
 def only(found: Sequence[Row], what: str, prefix: str, unknown: Refused) -> Row:

@@ -71,11 +71,11 @@ class Accounts:
         return OpenStake(term.release_key, term.refund_key, term.expires_height, term.script)
 
     def _term(self, tip: Tip, payout: bytes | None = None) -> Opened:
-        """The newest term, or a new one where that is about to end or pays elsewhere."""
+        """The newest term, or a new one where that is about to end, pays elsewhere, or was another market's."""
         known = self.terms()
         newest = known[-1] if known else None
         paid_to = payout.hex() if payout is not None else newest.script if newest else ""
-        if newest is not None and newest.script == paid_to and not _ends(newest, tip.height):
+        if newest is not None and newest.script == paid_to and _holds(newest, tip):
             return newest
         own = self._wallet(tip)
         index = len(known)
@@ -89,8 +89,11 @@ class Accounts:
         return wallet(self._settings, self._name, network=tip.network)
 
 
-def _ends(term: Opened, height: int) -> bool:
-    return term.expires_height - SAFETY_BLOCKS - RENEW_BLOCKS <= height
+def _holds(term: Opened, tip: Tip) -> bool:
+    """Whether this market would open the same script, and long enough before its end."""
+    left = term.expires_height - SAFETY_BLOCKS - RENEW_BLOCKS - tip.height
+    same = (term.market_key, term.arbiter_key) == (tip.market_key, tip.arbiter_key)
+    return same and 0 < left <= TERM_BLOCKS
 
 
 # ----------------------------------------------------------------------------------------------------- escrow receipts
@@ -109,13 +112,14 @@ def receipt_of(opened: Opened, network: Network, account: str) -> EscrowReceipt:
 
 
 def with_coins(receipt: EscrowReceipt, coins: Sequence[tuple[str, int]]) -> EscrowReceipt:
-    """The receipt with what the escrow holds now.
+    """The receipt with what the escrow holds now; the largest outputs, where one refund cannot take all.
 
     Args:
         coins: Outpoints and satoshi.
     """
     places: list[tuple[OutPoint, int]] = [(outpoint(name), value_sat) for name, value_sat in coins]
     held = tuple(refund.Coin(place.txid, place.vout, value_sat) for place, value_sat in places)
+    held = tuple(sorted(held, key=lambda coin: (-coin.value_sat, coin.txid, coin.vout))[: refund.COINS_MAX])
     return structs.replace(receipt, coins=held)
 
 

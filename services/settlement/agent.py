@@ -15,19 +15,15 @@ import structlog
 from msgspec import Struct
 
 from domain import paying, payout, planning
-from domain.bitcoin import OutPoint
-from domain.books import TIPS, Books, Payout
+from domain.books import Payout, State
 from domain.commands import Command
 from domain.errors import Refused
 from domain.planning import NothingToPay
 from domain.settlement import (
     AbandonPayout,
-    AdvanceChain,
-    ConfirmPayout,
     JoinChain,
     PlanPayout,
     RecordBroadcast,
-    ReorganiseChain,
     ReturnLapsed,
 )
 from services.bus.client import Commander
@@ -36,21 +32,23 @@ from services.ledger.root import SignedRoot
 from services.ports import BlockId, Chain, Clock
 from services.settlement import cosigning
 from services.settlement.cosigning import Declined, Signed, SignPayout
-from services.settlement.errors import ForeignChain, TransactionRefused
+from services.settlement.errors import TransactionRefused
 from services.settlement.follower import Follower
+from services.settlement.funding import Funding
 from services.settlement.lib import Library
 from services.settlement.outbox import Outbox
+from services.settlement.walk import Walk
 from services.settlement.wallet import Signer
-from services.settlement.watch import Rungs, Settled, look
 
-#: Blocks that are read at a time, and items of one command.
-PAGE: Final = 100
+#: Items of one command.
 ITEMS: Final = 200
-#: After a long way up, the market is told of a block so far below the tip as well, to fall back to in a fork.
-NEAR_BLOCKS: Final = 100
 #: Blocks without a confirmation after which the next rung is sent.
 RUNG_BLOCKS: Final = 6
 RETRY_S: Final = 1.0
+#: How often the wait for the next payout doubles while the arbiter contests one after another.
+CONTESTED_MAX: Final = 10
+#: How long a payout waits at most that saves what an owner can soon take: a sixth of ``SAFETY_BLOCKS``.
+URGENT: Final = timedelta(hours=2)
 #: How long a fee rate should let a payout wait, in blocks.
 TARGET_BLOCKS: Final = 6
 #: How long the stream may take to show what the market recorded.
@@ -86,35 +84,33 @@ class Agent:
         signed_root: Callable[[], Awaitable[SignedRoot]],
         cosigner: tuple[Library, Signer],
         outbox: Outbox,
+        funding: Funding,
         clock: Clock,
         *,
         mine: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
-        terms: Told the tip, on what to settle; it waits for the arbiter.
+        terms: Told the block to join at, on what to settle; it waits for the arbiter.
         mine: Asks for a block, where the chain is the market's own.
         """
         self._chain, self._commander, self._follower, self._terms_of = chain, commander, follower, terms
         self._ask_arbiter, self._signed_root, self._cosigner = ask_arbiter, signed_root, cosigner
         self._outbox, self._clock, self._mine = outbox, clock, mine
         self._terms: Terms | None = None
-        self._rungs = Rungs()
-        self._scanned: int | None = None
+        self._walk = Walk(chain, follower, self._tell, funding, mine)
         self._sent: dict[int, tuple[str, int, str]] = {}
-        self._funding: dict[str, tuple[OutPoint, ...]] = {}
         self._due: _Due | None = None
+        self._contested = 0
         self._soon = asyncio.Event()
-        self.waits_for = ""
+        self.waits_for, self._trouble = "", ""
 
     def status(self) -> dict[str, object]:
         books = self._follower.books
-        chain = books.chain
         return {
-            "network": chain.network if chain else None,
-            "height": books.height,
+            "chain": f"{books.chain.network} block {books.height}" if books.chain else None,
             "payouts": len(books.payouts),
-            "open_payouts": books.open_payouts,
-            "waits_for": self.waits_for,
+            "open_payouts": len(books.open_payouts),
+            "next": self._trouble or self.waits_for or None,
         }
 
     def hurry(self) -> None:
@@ -128,9 +124,11 @@ class Agent:
             try:
                 poll_s = await self.turn()
             except (BusError, OSError, TimeoutError, Refused) as error:
-                log.warning("settlement waits", error=str(error) or type(error).__name__)
+                self._trouble = str(error) or type(error).__name__
+                log.warning("settlement waits", error=self._trouble)
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._trouble = ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s):
                     await self._soon.wait()
@@ -143,7 +141,7 @@ class Agent:
         """
         if self._terms is None:
             self._terms = await self._join()
-        await self._follow_chain()
+        await self._walk.follow()
         await self._see_through()
         await self._plan(self._terms)
         return self._terms.poll_s
@@ -167,80 +165,11 @@ class Agent:
         return refused
 
     async def _join(self) -> Terms:
-        tip = await self._chain.tip()
-        terms = await self._terms_of(tip)
+        terms = await self._terms_of(await self._walk.beginning())
         reply = await self._commander.send([terms.join])
         async with asyncio.timeout(HEAR_S):
             await self._follower.reached(reply.position)
         return terms
-
-    # ------------------------------------------------------------------------------------------------------ the chain
-    async def _follow_chain(self) -> None:
-        """Tell the market of the chain's new end, then look at what is deep enough."""
-        books, tip = self._follower.books, await self._chain.tip()
-        if self._scanned is None:  # what was told last may not have been looked at
-            self._scanned = self._deep(books, books.tips[-2][0] if len(books.tips) > 1 else books.height)
-            for block in await self._chain.blocks(max(0, self._scanned - TIPS), TIPS):
-                self._funding |= look(block, books, self._rungs.of(books)).funding
-        if tip != BlockId(*books.tips[-1]):
-            await self._go_on_from(await self._fork(), tip)
-        await self._look(self._deep(books, books.height))
-
-    async def _go_on_from(self, fork: BlockId, tip: BlockId) -> None:
-        """Tell of the fork, of a block below the tip that later forks will hardly reach, and of the tip."""
-        books = self._follower.books
-        if fork != BlockId(*books.tips[-1]):
-            await self._tell([ReorganiseChain(*fork)])
-            self._scanned = min(self._scanned or 0, self._deep(books, fork.height))
-            self._mine()  # what left the chain waits to be mined again
-        if tip.height - NEAR_BLOCKS > fork.height:
-            for below in await self._chain.blocks(tip.height - NEAR_BLOCKS, 1):
-                await self._tell([AdvanceChain(*below.id)])
-                await self._look(self._deep(books, books.height))
-        if tip.height > fork.height:
-            await self._tell([AdvanceChain(*tip)])
-
-    async def _fork(self) -> BlockId:
-        """The newest block that the market was told of and that is still in the chain.
-
-        Raises:
-            ForeignChain: None is.
-        """
-        for height, name in reversed(self._follower.books.tips):
-            found = await self._chain.blocks(height, 1)
-            if found and found[0].id.hash == name:
-                return found[0].id
-        raise ForeignChain(blocks=len(self._follower.books.tips))
-
-    def _deep(self, books: Books, height: int) -> int:
-        """The highest block that is deep enough when the chain ends at ``height``."""
-        assert books.chain is not None
-        return height - books.chain.confirmations + 1
-
-    async def _look(self, upto: int) -> None:
-        """Find deposits, payouts and spent outputs in the blocks up to this one."""
-        assert self._scanned is not None
-        while self._scanned < upto:
-            start = self._scanned + 1
-            blocks = await self._chain.blocks(start, min(PAGE, upto - self._scanned))
-            books = self._follower.books
-            for block in blocks:
-                found = look(block, books, self._rungs.of(books), self._funding)
-                self._funding |= found.funding
-                items = [
-                    await self._confirmation(*one, block.id.height) if isinstance(one, Settled) else one
-                    for one in found.told
-                ]
-                if items:
-                    await self._tell(items)
-            self._scanned += len(blocks)
-            if not blocks:
-                return
-
-    async def _confirmation(self, epoch: int, name: str, height: int) -> ConfirmPayout:
-        proof = await self._chain.proof(name, height)
-        branch = tuple(one.hex() for one in proof.branch)
-        return ConfirmPayout(epoch, name, height, proof.header.hex(), proof.index, branch)
 
     # -------------------------------------------------------------------------------------------------------- payouts
     async def _see_through(self) -> None:
@@ -250,6 +179,7 @@ class Agent:
             found = books.payouts[epoch]
             gone = [coin.outpoint for coin in payout.coins(found.planned) if coin.outpoint not in books.coins]
             if paying.may_abandon(books, found):
+                self._contested += found.state is State.CONTESTED
                 await self._tell([AbandonPayout(epoch)])
             elif gone:
                 self.waits_for = f"payout {epoch} waits for an output that is gone to come back, or to be gone for good"
@@ -258,7 +188,11 @@ class Agent:
                 await self._send(epoch, found)
 
     async def _send(self, epoch: int, found: Payout) -> None:
-        """Have the payout mined: once a block, and dearer where that takes too long."""
+        """Have the payout mined: once a block, and dearer where that takes too long.
+
+        A rung is recorded before it goes out: from then on the arbiter can no longer object to the payout, which would
+        be given up, and planned again, while the network has it.
+        """
         rungs = self._outbox.get(epoch) or await self._sign(epoch, found)
         if rungs is None:
             return
@@ -270,13 +204,15 @@ class Agent:
             name, since = names[names.index(name) + 1], tip.height
         self._sent = {epoch: (name, since, tip.hash)}
         try:
+            if name != found.sent:
+                await self._chain.check(rungs[name])
+                if await self._tell([RecordBroadcast(epoch, name)]):
+                    return
             await self._chain.send(rungs[name])
         except TransactionRefused as refused:
             self.waits_for = f"payout {epoch} cannot be sent: {refused}"
             log.warning("a payout cannot be sent", epoch=epoch, reason=str(refused))
             return
-        if name != found.sent:
-            await self._tell([RecordBroadcast(epoch, name)])
         self._mine()
 
     async def _sign(self, epoch: int, found: Payout) -> dict[str, bytes] | None:
@@ -295,6 +231,7 @@ class Agent:
         ]
         rungs = await asyncio.to_thread(cosigning.combine, library, books, found, by_key)
         self._outbox.put(epoch, rungs)
+        self._contested = 0
         return rungs
 
     async def _plan(self, terms: Terms) -> None:
@@ -302,16 +239,16 @@ class Agent:
         books = self._follower.books
         if books.open_payouts:
             return
-        if books.lapsed:
-            await self._tell([ReturnLapsed()])
-        rate_msat = await self._chain.fee_rate(TARGET_BLOCKS)
-        seen = (self._follower.position, rate_msat)
-        if self._due is None or self._due.seen != seen:
-            self._due = self._look_what_is_due(seen)
-        if self._due.since is None or not self._due.ripe(self._clock.now(), terms):
+        rate_msat = min(await self._chain.fee_rate(TARGET_BLOCKS), payout.RATE_MSAT_MAX)
+        if self._due is None or self._due.seen != (self._follower.position, rate_msat):
+            if books.lapsed:
+                await self._tell([ReturnLapsed()])
+            self._due = self._look_what_is_due((self._follower.position, rate_msat))
+        if self._due.since is None or not self._due.ripe(self._clock.now(), terms, self._contested):
             return
         root = await self._signed_root()
-        await self._tell([PlanPayout(rate_msat, root.size, root.root)])
+        if await self._tell([PlanPayout(rate_msat, root.size, root.root)]):
+            return
         self._due, self.waits_for = None, ""
         self._soon.set()
 
@@ -319,11 +256,11 @@ class Agent:
         """Whether a payout could be planned; the market would find the same."""
         books, now, before = self._follower.books, self._clock.now(), self._due
         try:
-            planning.plan(books, self._commander.market, epoch=1, rate_msat=seen[1], size=0, root=books.anchor)
+            urgent = planning.is_urgent(books, self._commander.market, seen[1])
         except NothingToPay as nothing:
             self.waits_for = str(nothing)
             return _Due(seen, None, now)
-        return _Due(seen, before.since if before is not None and before.since else now, now)
+        return _Due(seen, before.since if before is not None and before.since else now, now, urgent)
 
 
 class _Due(NamedTuple):
@@ -331,12 +268,18 @@ class _Due(NamedTuple):
     seen: What it was found in: the books at a position, and a fee rate.
     since: When a payout became due; absent if none is.
     changed: When the books last moved.
+    urgent: Whether it saves what an owner can soon take.
     """
 
     seen: tuple[int, int]
     since: datetime | None
     changed: datetime
+    urgent: bool = False
 
-    def ripe(self, now: datetime, terms: Terms) -> bool:
+    def ripe(self, now: datetime, terms: Terms, contested: int) -> bool:
+        """Whether it has waited for long enough; twice as long after each of ``contested`` payouts in a row."""
         assert self.since is not None
-        return now - self.since >= terms.every or (terms.quiet is not None and now - self.changed >= terms.quiet)
+        times = 1 << min(contested, CONTESTED_MAX)
+        every = min(terms.every, URGENT) if self.urgent else terms.every
+        due, quiet = now - self.since >= every * times, now - self.changed
+        return due or (terms.quiet is not None and quiet >= terms.quiet * times)

@@ -1,11 +1,15 @@
 """The arbiter: reads the whole log off the stream by itself, plans each payout again, and signs only what it finds too.
 
-It has its own key and its own copy of the books and of the Merkle tree, and asks the market for nothing: it may run
-anywhere that hears the stream. It reads when it is asked to sign; between payouts it costs nothing.
+It has its own key, its own copy of the books and of the Merkle tree, and its own memory of what it signed, and asks the
+market for nothing: it may run anywhere that hears the stream. It reads when it is asked to sign; between payouts it
+costs nothing.
+
+It holds the market to its log, which the next anchor shows to everybody. Whether what the log says of jobs is true it
+does not ask: no signature of a client's or a worker's is on the stream.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -24,9 +28,11 @@ from services.ledger import merkle
 from services.ledger.codec import decode_stored
 from services.ports import Stored
 from services.settlement import cosigning
-from services.settlement.cosigning import SUBJECT, Answer, Declined, Identity, Signed, SignPayout, WhoAreYou
+from services.settlement.cosigning import SUBJECT, Declined, Identity, Signed, SignPayout, WhoAreYou
 from services.settlement.follower import MONEY, fold
+from services.settlement.verdicts import Verdict, Verdicts
 from services.settlement.wallet import Role, Wallet
+from services.stack.permissions import inbox
 
 #: How long the log may take to be read up to a payout.
 READ_S: Final = 120
@@ -41,11 +47,15 @@ class Ledger:
     """The arbiter's own reading of the log, up to the payout that it was asked about.
 
     Attributes:
-        objection: What is wrong with that payout; absent if nothing is.
+        objections: What is wrong with each payout that was asked about; absent if nothing is.
     """
 
-    def __init__(self, market: str) -> None:
-        self._market = market
+    def __init__(self, market: str, roots: Mapping[int, str]) -> None:
+        """Args:
+        market: The operator's key.
+        roots: By size: what the log's beginnings were when they were signed.
+        """
+        self._market, self._roots, self._forked = market, roots, False
         self.books, self.tree = Books(), merkle.CompactRange()
         self._root = ""
         self._expected: list[PayoutPlanned | PayoutAllotted] = []
@@ -71,6 +81,8 @@ class Ledger:
             if self._is_over(stored, asked.epoch):
                 return True
             self.tree.extend([merkle.leaf(stored)])
+            if self._roots.get(self.position, "") not in ("", self.tree.root.hex()):
+                self._forked = True
             if self.tree.size == asked.size:
                 self._root = self.tree.root.hex()
             if stored.name in MONEY:
@@ -107,7 +119,7 @@ class Ledger:
             own, allotted, objection = None, [], "plan"
         if own != planned:
             objection = "plan"
-        elif (size, root) != (asked.size, asked.root) or root != self._root:
+        elif self._forked or (size, root) != (asked.size, asked.root) or root != self._root:
             objection = "root"
         self.objections[planned.epoch] = objection
         self._expected = [*allotted]
@@ -116,14 +128,15 @@ class Ledger:
 class Arbiter:
     """Answers settlement."""
 
-    def __init__(self, client: Client, market: str, commander: Commander, wallet: Wallet, read: Read) -> None:
+    def __init__(
+        self, client: Client, market: str, commander: Commander, wallet: Wallet, read: Read, verdicts: Verdicts
+    ) -> None:
         """Args:
         market: The operator's key.
         """
         self._client, self._market, self._commander = client, market, commander
-        self._wallet, self._read = wallet, read
-        self._ledger = Ledger(market)
-        self._one = asyncio.Lock()
+        self._wallet, self._read, self._verdicts = wallet, read, verdicts
+        self._ledger = Ledger(market, verdicts.roots())
         self._wanted: asyncio.Queue[tuple[Msg, SignPayout]] = asyncio.Queue(maxsize=16)
         self.signed = self.contested = 0
 
@@ -139,16 +152,20 @@ class Arbiter:
         while True:
             message, asked = await self._wanted.get()
             try:
-                answer = await self._sign(asked)
+                answer = await self.answer(asked)
             except (TimeoutError, BusError, OSError) as error:
                 log.warning("the arbiter cannot read the log", error=str(error) or type(error).__name__)
                 answer = Declined()
             await message.respond(msgspec.json.encode(answer))
 
     async def _on_request(self, message: Msg) -> None:
+        # Whoever may create a consumer can have what a party stored delivered here, but not with settlement's inbox.
+        if not message.reply.startswith(f"{inbox('settlement')}."):
+            log.warning("somebody else than settlement asks the arbiter")
+            return
         try:
             asked = msgspec.json.decode(message.data, type=WhoAreYou | SignPayout)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         if isinstance(asked, WhoAreYou):
             key = await asyncio.to_thread(self._wallet.public, Role.cosign, 0)
@@ -156,19 +173,26 @@ class Arbiter:
         elif not self._wanted.full():
             self._wanted.put_nowait((message, asked))
 
-    async def _sign(self, asked: SignPayout) -> Answer:
+    async def answer(self, asked: SignPayout) -> Signed | Declined:
+        """Sign a payout, or contest it, or say that it cannot be told.
+
+        Raises:
+            TimeoutError, BusError, OSError: The log cannot be read, or the objection cannot be recorded.
+        """
         if asked.epoch not in self._ledger.objections:
             await self._catch_up(asked)
-        objection = self._ledger.objections[asked.epoch]
+        books, objection = self._ledger.books, self._ledger.objections[asked.epoch]
+        found = books.payouts[asked.epoch]
+        if not found.open:
+            return Declined()
+        txids = found.txids if objection is None else ()
+        planned = found.planned
+        objection = self._verdicts.say(Verdict(asked.epoch, planned.size, planned.root, txids, objection))
         if objection is not None:
             self.contested += 1
             log.critical("the arbiter does not sign", epoch=asked.epoch, objection=objection)
             await self._commander.send([ContestPayout(asked.epoch, objection)], strict=False)
             return Declined(objection)
-        books = self._ledger.books
-        found = books.payouts[asked.epoch]
-        if not found.open:
-            return Declined()
         signer = await asyncio.to_thread(self._wallet.signer, Role.cosign, 0)
         signed = await asyncio.to_thread(cosigning.sign, books, found, signer)
         self.signed += 1
@@ -177,7 +201,7 @@ class Arbiter:
     async def _catch_up(self, asked: SignPayout) -> None:
         """Read the log up to the payout; from the beginning where its root was passed already."""
         if self._ledger.position >= asked.size:
-            self._ledger = Ledger(self._market)
+            self._ledger = Ledger(self._market, self._verdicts.roots())
         ledger, reached = self._ledger, asyncio.Event()
 
         async def offer(events: list[Stored]) -> None:

@@ -93,6 +93,6 @@ def combine(
     """
     spent, complete = spends(books, found), {}
     for rung, tx in enumerate(rungs(found)):
-        given = {key: dict(enumerate(signed[rung])) for key, signed in by_key}
+        given = {key: dict(enumerate(signed[rung])) for key, signed in by_key if rung < len(signed)}
         complete[txid(tx)] = signing.combine(library, tx, spent, given)
     return complete

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
+import nats.errors
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -29,10 +31,18 @@ from services.settlement.follower import Follower
 
 #: How long a settlement that starts may take to join the chain.
 JOIN_S: Final = 20
+#: Requests to mine that wait.
+WAITING_MAX: Final = 16
+
+log = structlog.get_logger()
 
 
 class NotEmbedded(Refused):
     template = "others mine the market's chain; wait for its next block"
+
+
+class TooManyWait(Refused):
+    template = "too many requests to mine wait; ask again in a moment"
 
 
 class Desk:
@@ -53,22 +63,42 @@ class Desk:
         """
         self._client, self._chain, self._follower = client, chain, follower
         self._mine, self._sent = mine, sent
+        self._wanted: asyncio.Queue[tuple[Msg, MineBlocks]] = asyncio.Queue(maxsize=WAITING_MAX)
 
     async def serve(self) -> None:
         """Answer from now on."""
         await self._client.subscribe(SUBJECT, queue="settlement", cb=self._on_request)
 
+    async def run(self) -> None:
+        """Mine for whoever asks, one after another, for ever; whoever asks something else does not wait for it."""
+        while True:
+            message, request = await self._wanted.get()
+            try:
+                await message.respond(msgspec.json.encode(await self._answered(request)))
+            except (nats.errors.Error, OSError) as error:
+                log.warning("a request cannot be answered", error=type(error).__name__)
+
     async def _on_request(self, message: Msg) -> None:
         answer: Answer
         try:
-            answer = await self._answer(msgspec.json.decode(message.data, type=Request))
-        except msgspec.MsgspecError as error:
+            request = msgspec.json.decode(message.data, type=Request)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             answer = No("Malformed", f"the request cannot be read: {error}")
-        except TimeoutError:
-            answer = No("NoChain", str(NoChain()))
-        except Refused as refused:
-            answer = No(type(refused).__name__, str(refused))
+        else:
+            if isinstance(request, MineBlocks) and not self._wanted.full():
+                self._wanted.put_nowait((message, request))
+                return
+            wanted = isinstance(request, MineBlocks)
+            answer = No(TooManyWait.__name__, str(TooManyWait())) if wanted else await self._answered(request)
         await message.respond(msgspec.json.encode(answer))
+
+    async def _answered(self, request: Request) -> Answer:
+        try:
+            return await self._answer(request)
+        except TimeoutError:
+            return No("NoChain", str(NoChain()))
+        except Refused as refused:
+            return No(type(refused).__name__, str(refused))
 
     async def _answer(self, request: Request) -> Answer:
         match request:

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 
 from domain.bitcoin import OutPoint, TxOut, reference
 from domain.books import Books, Term, key_of
+from domain.deposits import DEPOSIT_MIN_SAT, deposit_sat
 from domain.errors import AlreadyCredited, Refused
 from domain.money import MSAT_PER_SAT
 from domain.settlement import NotOpened
@@ -27,7 +28,6 @@ from services.bus.faucet import SUBJECT, Draw
 from services.settlement.errors import TransactionRefused
 from services.settlement.follower import Follower
 from services.settlement.treasury import Treasury
-from services.settlement.watch import DEPOSIT_MIN_SAT
 
 #: The most that one request may draw: one bitcoin.
 DRAW_MAX_MSAT: Final = 100_000_000_000
@@ -63,12 +63,12 @@ class Faucet:
         """
         self._client, self._treasury, self._follower, self._folder = client, treasury, follower, folder
         self._waiting = 0
+        self._one, self._group = asyncio.Lock(), asyncio.TaskGroup()
         self.draws = 0
 
     async def serve(self) -> None:
-        """Answer from now on."""
+        """Answer from now on; ``run`` has to be under way."""
         await self._client.subscribe(SUBJECT, queue="faucet", cb=self._on_draw)
-        self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Pay for ever."""
@@ -96,10 +96,11 @@ class Faucet:
             draw = msgspec.json.decode(data, type=Draw)
             amount_sat = _checked_sat(draw)
             term = await self._term(draw)
-            outpoint = await self._pay(draw, TxOut(amount_sat, term.script))
+            async with self._one:  # the same request may be asked twice at a time
+                outpoint = await self._pay(draw, TxOut(amount_sat, term.script))
             async with asyncio.timeout(HEAR_S):
                 await self._follower.until(lambda books: _is_counted(books, outpoint))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return Reply(refused=[Refusal(-1, "Malformed", f"the draw cannot be read: {error}")])
         except Refused as refusal:
             return Reply(refused=[Refusal(-1, refusal.name, str(refusal))])
@@ -109,11 +110,11 @@ class Faucet:
         return Reply(self._follower.position)
 
     async def _term(self, draw: Draw) -> Term:
-        """The newest term of the account, which may have been opened this moment."""
+        """The newest term of the account, which may have been opened this moment; none that is about to end."""
         key = key_of("escrow" if draw.account == "escrow" else "stake", draw.owner)
         try:
             async with asyncio.timeout(HEAR_S):
-                await self._follower.until(lambda books: books.term_of(key) is not None)
+                await self._follower.until(lambda books: _is_open(books, key))
         except TimeoutError:
             raise NotOpened from None
         term = self._follower.books.term_of(key)
@@ -151,16 +152,21 @@ def _checked_sat(draw: Draw) -> int:
         raise msgspec.ValidationError("an account is `escrow` or `stake`")
     if draw.amount_msat > DRAW_MAX_MSAT:
         raise TooMuch(most_msat=DRAW_MAX_MSAT)
-    amount_sat = -(-draw.amount_msat // MSAT_PER_SAT)
-    if amount_sat < DEPOSIT_MIN_SAT:
+    if draw.amount_msat < DEPOSIT_MIN_SAT * MSAT_PER_SAT:
         raise TooLittle(least_sat=DEPOSIT_MIN_SAT)
-    return amount_sat
+    return deposit_sat(draw.amount_msat)
+
+
+def _is_open(books: Books, key: str) -> bool:
+    """Whether a payment to the account's newest term would count."""
+    term = books.term_of(key)
+    return term is not None and not books.is_ending(term)
 
 
 def _is_counted(books: Books, outpoint: str) -> bool:
     """Whether the market counts this output among its own, or has spent it since."""
-    spent = (coin.outpoint for found in books.payouts.values() for coin in found.spent)
-    return outpoint in books.coins or outpoint in books.reorged or outpoint in spent
+    known = outpoint in books.coins or outpoint in books.reorged or outpoint in books.taken
+    return known or any(outpoint == coin.outpoint for epoch in books.recent for coin in books.payouts[epoch].spent)
 
 
 def _name(draw: Draw) -> str:

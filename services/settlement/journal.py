@@ -128,6 +128,18 @@ class Journal:
         self._size += len(data)
 
 
+def kept(path: Path) -> list[Entry]:
+    """The whole records of a journal that another process may be writing to; the file is left as it is.
+
+    Raises:
+        Corrupt: The file is no journal.
+    """
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        raise Corrupt(f"{path} is no journal of a chain")
+    return _read(data)[0]
+
+
 def pack(blocks: list[bytes]) -> bytes:
     """The body of a record of blocks."""
     return b"".join(len(block).to_bytes(4, "little") + block for block in blocks)

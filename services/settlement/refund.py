@@ -14,15 +14,16 @@ from msgspec import Meta, Struct
 from domain import bitcoin
 from domain.bitcoin import TIMELOCKED, BadScript, Network, OutPoint, Tx, TxIn, TxOut
 from domain.errors import Refused
+from services.config import Secret
 from services.settlement import signing
 from services.settlement.signing import Spend
-from services.settlement.wallet import Role, Wallet
+from services.settlement.wallet import Role, Signer, Wallet
 
 #: More than this for a virtual byte is a mistake: a thousand satoshi.
 RATE_MAX_MSAT = 1_000_000
 _MSAT_PER_SAT = 1_000
 #: The most inputs that a transaction may have and still be relayed (400,000 weight units).
-_COINS_MAX = 900
+COINS_MAX = 900
 
 _Key = Annotated[str, Meta(pattern="^0[23][0-9a-f]{64}$")]
 
@@ -64,7 +65,7 @@ class EscrowReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         refund_key: Signs alone once the chain is past ``expires_height``.
         descriptor: The same as any wallet with descriptors reads it.
         key_index: Of both of the client's keys in its wallet.
-        coins: What the escrow held when the receipt was written.
+        coins: What the escrow held when the receipt was written; the largest, where one refund cannot take all.
     """
 
     format: Literal["pasar/escrow/1"] = "pasar/escrow/1"
@@ -78,7 +79,7 @@ class EscrowReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     descriptor: str
     address: str
     key_index: Annotated[int, Meta(ge=0, lt=2**31)]
-    coins: Annotated[Sequence[Coin], Meta(max_length=_COINS_MAX)]
+    coins: Annotated[Sequence[Coin], Meta(max_length=COINS_MAX)]
 
 
 def describe(
@@ -155,7 +156,9 @@ def script_of(receipt: EscrowReceipt) -> bytes:
 
 
 def refund(receipt: EscrowReceipt, wallet: Wallet, *, rate_msat: int, address: str | None = None) -> bytes:
-    """The signed transaction that takes every coin of the escrow back; ready to send in the block after its expiry.
+    """The signed transaction that takes the escrow's coins back; ready to send in the block after its expiry.
+
+    It leaves out coins that cost more than they hold: anybody may pay such to an escrow.
 
     Args:
         rate_msat: Fee, in millisatoshi for each virtual byte.
@@ -168,25 +171,51 @@ def refund(receipt: EscrowReceipt, wallet: Wallet, *, rate_msat: int, address: s
         KeyExposed, WalletDamaged, WrongPassphrase, PassphraseMissing: The wallet does not open.
     """
     script = script_of(receipt)
-    if receipt.network != wallet.network:
-        raise BadEscrowReceipt(reason=f"it is of {receipt.network}, and the wallet was opened for {wallet.network}")
     if not receipt.coins:
         raise NothingToRefund
     if len({(coin.txid, coin.vout) for coin in receipt.coins}) < len(receipt.coins):
         raise BadEscrowReceipt(reason="it names a coin twice")
     if not _MSAT_PER_SAT <= rate_msat <= RATE_MAX_MSAT:
         raise BadFeeRate(rate_msat=rate_msat, most_msat=RATE_MAX_MSAT)
-    signer = wallet.signer(Role.refund, receipt.key_index)
-    if signer.key.hex() != receipt.refund_key:
-        raise ForeignWallet(wallet=wallet.name)
+    signer = _verify_owner(receipt, wallet)
     to = bitcoin.script_of(address, receipt.network) if address else wallet.payout_script()
-    inputs = tuple(TxIn(OutPoint(coin.txid, coin.vout), TIMELOCKED) for coin in receipt.coins)
-    spends = [Spend(coin.value_sat, script) for coin in receipt.coins]
-    held_sat = sum(coin.value_sat for coin in receipt.coins)
+    coin_vb = refund_vsize(2, len(script), to) - refund_vsize(1, len(script), to)
+    worth = [coin for coin in receipt.coins if coin.value_sat * _MSAT_PER_SAT > coin_vb * rate_msat] or receipt.coins
+    inputs = tuple(TxIn(OutPoint(coin.txid, coin.vout), TIMELOCKED) for coin in worth)
+    spends = [Spend(coin.value_sat, script) for coin in worth]
+    held_sat = sum(coin.value_sat for coin in worth)
     fee_sat = -(-refund_vsize(len(inputs), len(script), to) * rate_msat // _MSAT_PER_SAT)
     if held_sat - fee_sat < bitcoin.dust_sat(to):
         raise RefundTooSmall(held_sat=held_sat, fee_sat=fee_sat, dust_sat=bitcoin.dust_sat(to))
     return signing.refund(Tx(inputs, (TxOut(held_sat - fee_sat, to),), receipt.expires_height), spends, signer)
+
+
+def spending_descriptor(receipt: EscrowReceipt, wallet: Wallet) -> Secret:
+    """The receipt's descriptor with the refund key itself in it: a wallet with descriptors signs the refund with that.
+
+    Raises:
+        BadEscrowReceipt, ForeignWallet: It was tampered with, or is of another wallet or network.
+        KeyExposed, WalletDamaged, WrongPassphrase, PassphraseMissing: The wallet does not open.
+    """
+    _verify_owner(receipt, wallet)
+    public, _ = receipt.descriptor.split("#")
+    key = wallet.refund_secret(receipt.key_index).reveal()
+    return Secret(bitcoin.with_checksum(public.replace(receipt.refund_key, key)))
+
+
+def _verify_owner(receipt: EscrowReceipt, wallet: Wallet) -> Signer:
+    """What signs the refund.
+
+    Raises:
+        BadEscrowReceipt, ForeignWallet: The receipt contradicts itself, or the wallet has not its key.
+    """
+    script_of(receipt)
+    if receipt.network != wallet.network:
+        raise BadEscrowReceipt(reason=f"it is of {receipt.network}, and the wallet was opened for {wallet.network}")
+    signer = wallet.signer(Role.refund, receipt.key_index)
+    if signer.key.hex() != receipt.refund_key:
+        raise ForeignWallet(wallet=wallet.name)
+    return signer
 
 
 def refund_vsize(coins: int, script_bytes: int, to: bytes) -> int:

@@ -34,10 +34,12 @@ from services.settlement.cosigning import Declined, Identity, Signed, SignPayout
 from services.settlement.desk import Desk
 from services.settlement.faucet import Faucet
 from services.settlement.follower import SUBJECTS, Follower
+from services.settlement.funding import Funding
 from services.settlement.outbox import Outbox
 from services.settlement.regtest import RegtestChain
 from services.settlement.rpc import Rpc
 from services.settlement.treasury import Treasury
+from services.settlement.verdicts import Verdicts
 from services.settlement.wallet import Role, wallet
 from services.stack.ready import announce_ready
 
@@ -52,6 +54,7 @@ POLL_S: Final[dict[bool, float]] = {True: 1.0, False: 5.0}
 #: How long the arbiter may take for an answer.
 ASK_S: Final = 150
 _RETRY_S: Final = 0.3
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 log = structlog.get_logger()
 
@@ -84,10 +87,10 @@ async def run_settlement(settings: Settings, name: str) -> None:
             await treasury.begin()
             mine = treasury.mine_soon
 
-        async def terms(tip: BlockId) -> Terms:
+        async def terms(start: BlockId) -> Terms:
             arbiter = await _identity(client)
             keys = arbiter.party, signer.key.hex(), arbiter.key, own.payout_script().hex()
-            join = JoinChain(settings.network, tip.height, tip.hash, confirmations, *keys)
+            join = JoinChain(settings.network, *start, confirmations, *keys)
             every = settings.payout_every or EVERY[embedded is not None]
             quiet = QUIET if embedded is not None and settings.payout_every is None else None
             return Terms(join=join, every=every, quiet=quiet, poll_s=POLL_S[embedded is not None])
@@ -101,6 +104,7 @@ async def run_settlement(settings: Settings, name: str) -> None:
             partial(signed_root, settings),
             (library, signer),
             Outbox(home / "payouts"),
+            Funding(home / "funding.json"),
             clock,
             mine=mine,
         )
@@ -115,12 +119,13 @@ async def run_settlement(settings: Settings, name: str) -> None:
             sent=mine,
         )
         await desk.serve()
+        group.create_task(desk.run())
         group.create_task(consumer.run())
         group.create_task(agent.run())
         if treasury is not None:
             faucet = Faucet(client, treasury, follower, home / "faucet")
-            await faucet.serve()
             group.create_task(faucet.run())
+            await faucet.serve()
             group.create_task(treasury.run())
         await serve_status(client, "settlement", name, agent.status)
         announce_ready()
@@ -138,7 +143,8 @@ async def run_arbiter(settings: Settings, name: str) -> None:
             await Consumer(connecting, position, offer).run()
 
         own = wallet(settings, "arbiter", network=settings.network)
-        arbiter = Arbiter(client, operator(settings), market, own, read)
+        verdicts = Verdicts(settings.home / "arbiter" / "verdicts.json")
+        arbiter = Arbiter(client, operator(settings), market, own, read, verdicts)
         await arbiter.serve()
         await serve_status(client, "arbiter", name, arbiter.status)
         announce_ready()
@@ -168,7 +174,10 @@ async def _identity(client: Client) -> Identity:
             heard = await client.request(cosigning.SUBJECT, msgspec.json.encode(WhoAreYou()), timeout=5)
             return msgspec.json.decode(heard.data, type=Identity)
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            await asyncio.sleep(_RETRY_S)
+            pass
+        except _UNREADABLE as error:
+            log.warning("the arbiter's answer cannot be read", reason=str(error))
+        await asyncio.sleep(_RETRY_S)
 
 
 async def _ask_arbiter(client: Client, asked: SignPayout) -> Signed | Declined:
@@ -177,4 +186,8 @@ async def _ask_arbiter(client: Client, asked: SignPayout) -> Signed | Declined:
         heard = await client.request(cosigning.SUBJECT, msgspec.json.encode(asked), timeout=ASK_S)
     except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
         return Declined()
-    return msgspec.json.decode(heard.data, type=Signed | Declined)
+    try:
+        return msgspec.json.decode(heard.data, type=Signed | Declined)
+    except _UNREADABLE as error:
+        log.warning("the arbiter's answer cannot be read", reason=str(error))
+        return Declined()

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
+
+import structlog
 
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, txid
+from domain.errors import Refused
 from services.ports import Unspent
 from services.settlement import signing
+from services.settlement.errors import BlockRefused
 from services.settlement.policy import MATURITY
 from services.settlement.regtest import RegtestChain
 from services.settlement.signing import Spend
@@ -18,6 +22,14 @@ FIRST_BLOCKS: Final = MATURITY + 10
 FEE_SAT: Final = 1_000
 #: How long a block waits for further transactions.
 GATHER_S: Final = 0.01
+
+log = structlog.get_logger()
+
+
+class TreasuryEmpty(Refused):
+    template: ClassVar[str] = (
+        "the faucet has {held_sat} sat left that can be spent; ask for less, or mine (`pasar chain mine`)"
+    )
 
 
 class Treasury:
@@ -48,7 +60,10 @@ class Treasury:
             await self._wanted.wait()
             await asyncio.sleep(GATHER_S)
             self._wanted.clear()
-            await self.mine(1)
+            try:
+                await self.mine(1)
+            except BlockRefused as refused:  # as where the chain's time is too far ahead of the machine's
+                log.warning("no block is mined", reason=str(refused))
 
     async def mine(self, blocks: int) -> None:
         """Mine so many blocks now."""
@@ -69,10 +84,12 @@ class Treasury:
 
         Args:
             keep: Called with the transaction's id and bytes before it is sent.
+        Raises:
+            TreasuryEmpty: There is too little.
         """
         async with self._paying:
-            coins = _enough(await self._chain.coins(self.script), output.value_sat + FEE_SAT)
-            left_sat = sum(coin.value_sat for coin in coins) - output.value_sat - FEE_SAT
+            coins = await self._enough(output.value_sat + FEE_SAT)
+            left_sat = _held_sat(coins) - output.value_sat - FEE_SAT
             outputs = (output, TxOut(left_sat, self.script)) if left_sat > FEE_SAT else (output,)
             tx = Tx(tuple(TxIn(coin.outpoint, RBF) for coin in coins), outputs)
             spends = [Spend(coin.value_sat, coin.script) for coin in coins]
@@ -82,11 +99,25 @@ class Treasury:
         self.mine_soon()
         return txid(tx)
 
+    async def _enough(self, wanted_sat: int) -> list[Unspent]:
+        """Coins that hold so much, the largest first; what earlier payments left over is waited for."""
+        taken = _largest(await self._chain.coins(self.script), wanted_sat)
+        if _held_sat(taken) < wanted_sat:
+            await self.mine(1)
+            taken = _largest(await self._chain.coins(self.script), wanted_sat)
+        if _held_sat(taken) < wanted_sat:
+            raise TreasuryEmpty(held_sat=_held_sat(taken))
+        return taken
 
-def _enough(coins: Sequence[Unspent], wanted_sat: int) -> list[Unspent]:
+
+def _largest(coins: Sequence[Unspent], wanted_sat: int) -> list[Unspent]:
     taken: list[Unspent] = []
     for coin in sorted(coins, key=lambda one: -one.value_sat):
-        if sum(one.value_sat for one in taken) >= wanted_sat:
+        if _held_sat(taken) >= wanted_sat:
             break
         taken.append(coin)
     return taken
+
+
+def _held_sat(coins: Sequence[Unspent]) -> int:
+    return sum(coin.value_sat for coin in coins)

@@ -2,7 +2,8 @@
 
 The file ``keys/<name>.wallet`` holds the seed under a passphrase and, in the open, each public key that was derived so
 far, so that reading those asks for nothing. Keys follow BIP32 at ``m/48'/coin'/0'/2'/role/index`` with coin 0 for main
-and 1 for every test network. No private key leaves this module but inside a ``Signer``, which only signs.
+and 1 for every test network. No private key leaves this module but inside a ``Signer``, which only signs; and, if its
+owner asks for that, a refund key as a ``Secret``, for a wallet that is to take the money back without us.
 
 The seed is sealed by AES-256-GCM under scrypt of the passphrase, the file's header being authenticated with it.
 N = 2^15, r = 8, p = 1 asks for 32 MB and about 0.1 s a guess: what a phone and a small server can spare at each start.
@@ -24,9 +25,9 @@ from domain import bitcoin
 from domain.bitcoin import Network
 from domain.errors import Refused
 from services import private
-from services.config import Settings
+from services.config import Secret, Settings
 from services.keys import key_file
-from services.settlement import lib
+from services.settlement import lib, wif
 
 _SEED_BYTES: Final = 32
 _INDEX_MAX: Final = 2**31 - 1
@@ -152,6 +153,14 @@ class Wallet:
         if _read(self._path).public.get(place, signer.key.hex()) != signer.key.hex():
             raise WalletDamaged(path=self._path)
         return signer
+
+    def refund_secret(self, index: int) -> Secret:
+        """The refund key itself, as other wallets read it (WIF): who has it takes that escrow's money after its term.
+
+        Raises:
+            KeyExposed, WalletDamaged, WrongPassphrase, PassphraseMissing: See their sentences.
+        """
+        return Secret(wif.encode(self.signer(Role.refund, index)._private.private_byte, self.network))
 
     def payout_script(self, index: int = 0) -> bytes:
         """The output script of this wallet's own money (P2WPKH)."""

@@ -1,17 +1,15 @@
 """What a block means for the market: deposits, payouts, and outputs that somebody else spent. Pure."""
 
 from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from domain.bitcoin import OutPoint, Tx, parse, reference, txid
 from domain.bitcoin import outpoint as place_of
 from domain.books import Books
+from domain.deposits import DEPOSIT_MIN_SAT
 from domain.money import MSAT_PER_SAT
 from domain.settlement import ConfirmDeposit, ReportTaken
 from services.ports import Block
-
-#: A smaller output to an account is not counted: spending it costs too much of it. Its owner can take it back alone.
-DEPOSIT_MIN_SAT: Final = 1_000
 
 
 class Settled(NamedTuple):

@@ -3,7 +3,8 @@
 Every role has an inbox of its own, so that none reads another's replies; replies go out on the inboxes of those who may
 ask. ``public`` is also what a client without a key becomes: it may read the log, ask for its signed root and send
 commands, which are signed anyway. Whoever may create a consumer may name any deliver subject for it (the server checks
-none), so nothing unsigned may be believed without looking it up: ``pasar.head`` and ``pasar.wake`` are hints.
+none), so nothing unsigned may be believed without looking it up: ``pasar.head`` and ``pasar.wake`` are hints, and a
+request to the arbiter counts only where the answer goes to settlement's inbox, which no consumer can name as a reply.
 """
 
 from typing import Final

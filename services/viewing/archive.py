@@ -9,20 +9,19 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import timedelta
-from operator import attrgetter
 from typing import ClassVar, Final
 
 import msgspec
 
 from domain.errors import Corrupt, Refused
-from domain.events import EscrowFunded, EscrowOpened, JobPosted, ProgramAdmitted, TaskAssigned, WorkerRegistered
 from services.ledger import merkle
-from services.ledger.codec import EVENTS, decode_stored
+from services.ledger.codec import decode_stored
 from services.ledger.reader import PAGE_EVENTS
 from services.ports import Stored
 from services.projections.event_index import keys
 from services.receipt.form import Logged, logged
 from services.replay import undisturbed
+from services.viewing.sound import sound
 
 #: Bytes of a file, opened, of one of its lines, and of what is opened at a time.
 FILE_MAX: Final = 512 << 20
@@ -62,7 +61,11 @@ def read(file: bytes) -> "Archive":
         events.append(stored)
     if not events:
         raise NoLog(reason="it is empty")
-    return Archive(events, sound=_sound(events))
+    with undisturbed():
+        last = sound(events, TASKS_SHOWN_MAX)
+    if last is None:
+        raise NoLog(reason=f"its jobs have more than {TASKS_SHOWN_MAX:,} tasks")
+    return Archive(events, sound=last)
 
 
 def _opened(file: bytes) -> Iterator[bytes]:
@@ -110,55 +113,6 @@ class Zip:
 
     def end(self) -> bytes:
         return self._zip.flush()
-
-
-# ------------------------------------------------------------------------------------------------- how far it is sound
-#: The field by which an event brings something into being, and those by which others speak of it.
-_MADE: Final = {
-    JobPosted: "job",
-    EscrowOpened: "escrow",
-    EscrowFunded: "escrow",
-    WorkerRegistered: "worker",
-    ProgramAdmitted: "program",
-}
-_REFERENCES: Final = {
-    kind: tuple(name for name in kind.__struct_fields__ if name in ("job", "original", "escrow", "worker"))
-    for kind in EVENTS
-}
-
-
-def _sound(events: Sequence[Stored]) -> int:
-    """The last event before the first one that cannot be read, or that speaks of what there is not.
-
-    Raises:
-        NoLog: It has more tasks than can be held.
-    """
-    known, given, tasks = set[str](), set[tuple[str, int, int]](), 0
-    with undisturbed():
-        for stored in events:
-            try:
-                event = decode_stored(stored)
-            except Corrupt:
-                return stored.position - 1
-            kind = type(event)
-            made = _MADE.get(kind)
-            if made is not None:
-                known.add(getattr(event, made))
-            if isinstance(event, JobPosted):
-                tasks += event.tasks
-                if tasks > TASKS_SHOWN_MAX:
-                    raise NoLog(reason=f"its jobs have more than {TASKS_SHOWN_MAX:,} tasks")
-                if event.program.address not in known:
-                    return stored.position - 1
-            if "replica" in kind.__struct_fields__:
-                run = attrgetter("job", "task", "replica")(event)
-                if isinstance(event, TaskAssigned):
-                    given.add(run)
-                if run not in given:
-                    return stored.position - 1
-            if any(getattr(event, field) not in known for field in _REFERENCES[kind]):
-                return stored.position - 1
-    return len(events)
 
 
 class Archive:

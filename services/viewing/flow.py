@@ -64,6 +64,6 @@ def bill(job: Job) -> list[Item]:
     items = [Item("compute", job.tasks * price_msat, computed_msat)]
     if job.replicas > 1:
         items.append(Item("checking by others", (runs - job.tasks) * price_msat, job.paid_msat - computed_msat))
-    fees_msat = job.fee_msat + job.chain_msat
-    items.append(Item("fees", runs * fees_msat, job.charged_msat))
-    return [*items, Item("total", runs * (price_msat + fees_msat), job.paid_msat + job.charged_msat)]
+    fees_msat = runs * (job.fee_msat + job.chain_msat)
+    items.append(Item("fee, miners' part among it" if job.chain_msat else "fee", fees_msat, job.charged_msat))
+    return [*items, Item("total", runs * price_msat + fees_msat, job.paid_msat + job.charged_msat)]

@@ -1,66 +1,22 @@
-"""Where the money is, and every movement that brought it there: double entry over the log.
+"""Where the money is, and every movement that brought it there; see ``ways`` for the pots that it moves between."""
 
-Each event of money takes an amount out of one pot and puts it into another. What comes in from outside can be free or
-reserved in an escrow, at stake, a worker's, the market's, slashed, or outside again, and nowhere else.
-"""
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge, nlargest
+from typing import Final, NamedTuple
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from heapq import nlargest
-from typing import Final, Literal, NamedTuple
-
-from domain import events as e
-from domain.events import AnyEvent
-from services.ledger.codec import decode_stored
-from services.ports import Stored
+from domain.money import MSAT_PER_SAT
 from services.projections.queries import Escrow, Worker
+from services.projections.settled import Account, OnChain
 from services.viewing.view import Totals, View
+from services.viewing.ways import COINS, ESCROW, HELD, NAMES, STAKE, WAYS, Move, Pot, moves
 
-Pot = Literal["outside", "free", "reserved", "workers", "market", "stake", "slashed"]
-Money = e.EscrowEvent | e.StakeEvent
-#: By event: where it takes the amount from, and where it puts it.
-WAYS: Final[dict[type, tuple[Pot, Pot]]] = {
-    e.EscrowFunded: ("outside", "free"),
-    e.EscrowReserved: ("free", "reserved"),
-    e.EscrowReleased: ("reserved", "workers"),
-    e.FeeCharged: ("reserved", "market"),
-    e.EscrowFreed: ("reserved", "free"),
-    e.EscrowRefunded: ("free", "outside"),
-    e.StakeDeposited: ("outside", "stake"),
-    e.StakeSlashed: ("stake", "slashed"),
-    e.StakeWithdrawn: ("stake", "outside"),
-}
-NAMES: Final = {kind.__name__: kind for kind in WAYS}
-ESCROW: Final = tuple(name for name, kind in NAMES.items() if "stake" not in WAYS[kind])
-STAKE: Final = tuple(name for name in NAMES if name not in ESCROW)
-#: Pots that make up an account's balance.
-HELD: Final[tuple[Pot, ...]] = ("free", "reserved", "stake")
+__all__ = [
+    "COINS", "ESCROW", "HELD", "NAMES", "STAKE", "WAYS", "Line", "Move", "Page", "Pot", "Sum", "ledger", "moves",
+    "of_account", "of_chain", "of_escrow", "of_escrows", "of_holdings", "of_outputs", "of_stakes", "of_worker",
+]  # fmt: skip
+
 #: Events that are read at a time while later ones are walked over.
 PAGE: Final = 500
-
-
-class Move(NamedTuple):
-    """One movement.
-
-    Attributes:
-        account: The escrow, or the worker whose stake it is.
-        worker, job, task: Whom and what it was for; absent or empty where it was for none.
-    """
-
-    position: int
-    at: datetime
-    name: str
-    account: str
-    amount_msat: int
-    source: Pot
-    target: Pot
-    worker: str
-    job: str
-    task: int | None
-
-    @property
-    def stake(self) -> bool:
-        return "stake" in (self.source, self.target)
 
 
 class Line(NamedTuple):
@@ -117,30 +73,65 @@ def of_stakes(found: Worker | Totals) -> Sum:
     return Sum(found.deposited_msat, parts)
 
 
-def move(stored: Stored) -> Move | None:
-    """The movement that an event is; absent if it moves no money."""
-    if stored.name.partition(".")[0] not in NAMES:
-        return None
-    event: AnyEvent = decode_stored(stored)
-    source, target = WAYS[type(event)]
-    worker = getattr(event, "worker", "")
-    return Move(
-        stored.position,
-        stored.recorded_at,
-        type(event).__name__,
-        getattr(event, "escrow", worker),
-        event.amount_msat,  # type: ignore[union-attr]  # every event of money has one
-        source,
-        target,
-        worker,
-        getattr(event, "job", ""),
-        getattr(event, "task", None),
+def of_account(found: Account) -> Sum:
+    """What was paid into the outputs of one account, or kept in reserve."""
+    reserve = found.account == "reserve"
+    parts = (
+        ("on the chain", found.live_sat * MSAT_PER_SAT),
+        ("drawn", 0 if reserve else found.drawn_msat),
+        ("returned", found.returned_msat),
+        ("missing", found.missing_msat),
+    )
+    return Sum(-found.drawn_msat if reserve else found.deposited_msat, parts)
+
+
+def of_outputs(row: Escrow | Worker, found: Account) -> Sum:
+    """Whose the money is that an account's outputs hold, or would hold if nothing were missing."""
+    parts: list[tuple[str, int]]
+    if isinstance(row, Escrow):
+        parts = [("free", row.free_msat), ("reserved", row.reserved_msat), ("others'", row.undrawn_msat)]
+        came_msat = row.funded_msat
+    else:
+        parts = [("at stake", row.stake_msat), ("others'", row.slashed_msat - found.drawn_msat)]
+        came_msat = row.deposited_msat
+    elsewhere_msat = came_msat - found.deposited_msat
+    return Sum(row.on_chain_msat + row.missing_msat + elsewhere_msat, (*parts, ("leaving", row.leaving_msat)))
+
+
+def of_chain(found: OnChain) -> Sum:
+    """All that was ever paid into the market on the chain, and where the chain has it now."""
+    return Sum(
+        found.deposited_msat,
+        (
+            ("on the chain", found.live_msat),
+            ("paid", found.paid_msat),
+            ("returned", found.returned_msat - found.borne_msat),
+            ("fees", found.market_msat),
+            ("miners", found.miners_msat),
+            ("missing", found.missing_msat),
+        ),
     )
 
 
-def moves(events: Iterable[Stored]) -> list[Move]:
-    """The movements among the events."""
-    return [found for found in map(move, events) if found is not None]
+def of_holdings(totals: Totals, found: OnChain) -> Sum:
+    """Whose the money is that the market's outputs hold, or would hold if nothing were missing.
+
+    What was paid in without a chain, before the market joined one, is counted as if it were there.
+    """
+    elsewhere_msat = totals.funded_msat + totals.deposited_msat - found.deposited_msat
+    return Sum(
+        found.live_msat + found.missing_msat + elsewhere_msat,
+        (
+            ("free", totals.free_msat),
+            ("reserved", totals.reserved_msat),
+            ("at stake", totals.stake_msat),
+            ("due", totals.paid_msat - found.paid_msat),
+            ("leaving", totals.refunded_msat + totals.withdrawn_msat - found.returned_msat),
+            ("market", totals.charged_msat - found.fund_msat - found.market_msat),
+            ("fund", found.fund_msat - found.miners_msat + found.borne_msat),
+            ("slashed", totals.slashed_msat),
+        ),
+    )
 
 
 def back(newest_first: Iterable[Move], now: dict[Pot, int]) -> list[Line]:
@@ -181,29 +172,27 @@ def ledger(view: View, limit: int, *, before: int | None = None, names: Sequence
     upto = None if before is None else before - 1
     found = (one for name in names for one in view.latest(name, limit + 1, upto=upto))
     newest = nlargest(limit + 1, found, key=lambda one: one.position)
-    shown = moves(newest[:limit])
-    older = shown[-1].position if len(newest) > limit else None
+    shown = moves(view, newest[:limit])
+    older = newest[limit - 1].position if len(newest) > limit else None
     return Page([Line(one, 0, 0, 0) for one in shown], older, 0)
 
 
 def of_escrow(view: View, row: Escrow, limit: int, *, before: int | None = None, name: str = "") -> Page:
     """Movements of one escrow with its running balance; only those of one name if given."""
     now: dict[Pot, int] = {"free": row.free_msat, "reserved": row.reserved_msat}
-    return _account(_newest_first(view, row.escrow), now, limit, before, name)
+    return _account(_newest_first(view, row.escrow, (row.escrow, *COINS)), now, limit, before, name)
 
 
 def of_worker(view: View, row: Worker, limit: int, *, before: int | None = None, name: str = "") -> Page:
     """Movements of one worker's stake with its running balance; only those of one name if given."""
-    found = (one for name in STAKE for one in _newest_first(view, name) if one.account == row.worker)
-    newest = sorted(found, key=lambda one: -one.position)
-    return _account(newest, {"stake": row.stake_msat}, limit, before, name)
+    return _account(_newest_first(view, row.worker, STAKE), {"stake": row.stake_msat}, limit, before, name)
 
 
 def _account(newest_first: Iterable[Move], now: dict[Pot, int], limit: int, before: int | None, name: str) -> Page:
     shown: list[Line] = []
     for one in newest_first:
         wanted = (before is None or one.position < before) and name in ("", one.name)
-        if wanted and len(shown) == limit:
+        if wanted and len(shown) >= limit and one.position < shown[-1].move.position:
             return Page(shown, shown[-1].move.position, sum(now.values()))
         lines = back([one], now)
         if wanted:
@@ -211,10 +200,16 @@ def _account(newest_first: Iterable[Move], now: dict[Pot, int], limit: int, befo
     return Page(shown, None, sum(now.values()))
 
 
-def _newest_first(view: View, key: str) -> Iterable[Move]:
+def _newest_first(view: View, account: str, keys: Sequence[str]) -> Iterator[Move]:
+    """An account's movements among the events that speak of any of the keys."""
+    found = (_of_key(view, key) for key in keys)
+    return (one for one in merge(*found, key=lambda one: -one.position) if one.account == account)
+
+
+def _of_key(view: View, key: str) -> Iterator[Move]:
     upto: int | None = None
     while found := view.latest(key, PAGE, upto=upto):
-        yield from reversed(moves(found))
+        yield from reversed(moves(view, found))
         upto = found[0].position - 1
         if len(found) < PAGE or upto == 0:
             return

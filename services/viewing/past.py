@@ -12,6 +12,7 @@ from services.projections.queries import Escrow, Hit, Job, Program, Task, Worker
 from services.replay import undisturbed
 from services.viewing.hits import hits_in
 from services.viewing.rows import Rows
+from services.viewing.settled import Settled
 from services.viewing.view import Facts, NoSuchEvent, Totals
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Past:
 
     def __init__(self, rows: Rows, facts: Facts) -> None:
         self._rows, self._facts = rows, facts
+        self.settled: Settled = rows.settled
         self.position: int = rows.position
         self.at: datetime | None = rows.at
 

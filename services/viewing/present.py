@@ -11,6 +11,7 @@ from services.ledger.errors import LogLost
 from services.ledger.proofs import Proofs
 from services.ports import Stored
 from services.projections.queries import Escrow, Hit, Job, Program, Reader, Task, Worker
+from services.viewing.settled import Asked, Settled
 from services.viewing.view import NoSuchEvent, Totals
 
 T = TypeVar("T")
@@ -85,6 +86,10 @@ class Present:
     def __init__(self, reader: Reader, ask: Ask, answers: Answers, position: int, at: datetime | None) -> None:
         self._reader, self._ask, self._answers = reader, ask, answers
         self.position, self.at = position, at
+
+    @property
+    def settled(self) -> Settled:
+        return Asked(self._reader.settled, self._once)
 
     def head(self) -> int:
         return self.position

@@ -8,11 +8,15 @@ from typing import Any, Self
 from msgspec.structs import asdict
 
 from domain.events import FeeSet
+from domain.money import MSAT_PER_SAT
 from services.ledger import codec
 from services.ports import Stored
-from services.projections import escrows, jobs, programs, queries, tasks, workers
+from services.projections import escrows, jobs, programs, queries, settlement, tasks, workers
+from services.projections.settled import Account
+from services.projections.settlement_rows import Changed
 from services.projections.store import see
 from services.projections.tasks import Row as TaskRow
+from services.viewing.settled import Folded
 
 
 class Rows:
@@ -29,12 +33,13 @@ class Rows:
         self._workers: workers.Rows = {}
         self._escrows: escrows.Rows = {}
         self._programs: programs.Rows = {}
+        self._settled = Changed()
 
     @property
     def count(self) -> int:
         """How many there are."""
         few = len(self._jobs) + len(self._workers) + len(self._escrows) + len(self._programs)
-        return few + len(self._tasks.rows)
+        return few + len(self._tasks.rows) + self._settled.count
 
     def extend(self, page: Sequence[Stored]) -> None:
         """Fold the next events.
@@ -50,6 +55,7 @@ class Rows:
         workers.follow(self._workers, seen)
         escrows.follow(self._escrows, seen)
         programs.follow(self._programs, seen)
+        settlement.follow(self._settled, seen)
         for one in seen:
             if type(one.event) is FeeSet:
                 self.fee_ppm = one.event.fee_ppm
@@ -63,6 +69,7 @@ class Rows:
             setattr(found, name, _copied(getattr(self, name)))
         for part in tasks.Changed.__slots__:
             setattr(found._tasks, part, _copied(getattr(self._tasks, part)))
+        found._settled = self._settled.copy()
         return found
 
     @property
@@ -99,16 +106,24 @@ class Rows:
         return queries.Task(**fields, closed=closed is not None)
 
     @property
+    def settled(self) -> Folded:
+        """The money on the chain."""
+        return Folded(self._settled, self._escrows)
+
+    @property
     def workers(self) -> list[queries.Worker]:
         """In the order of registration."""
+        accounts = {one.key: one for one in self.settled.accounts()}
         known = [row for row in self._workers.values() if row.registered_at is not None]
-        found = [queries.Worker(**asdict(row)) for row in known]
+        found = [_worker(row, accounts.get(row.worker)) for row in known]
         return sorted(found, key=lambda one: (one.registered_at, one.worker))
 
     @property
     def escrows(self) -> list[queries.Escrow]:
         """By id."""
-        return sorted((queries.Escrow(**asdict(row)) for row in self._escrows.values()), key=lambda one: one.escrow)
+        accounts = {one.key: one for one in self.settled.accounts()}
+        found = (_escrow(row, accounts.get(row.escrow)) for row in self._escrows.values())
+        return sorted(found, key=lambda one: one.escrow)
 
     @property
     def programs(self) -> list[queries.Program]:
@@ -116,6 +131,37 @@ class Rows:
         known = (row for row in self._programs.values() if row.admitted_at is not None)
         found = (queries.Program(**asdict(row)) for row in known)
         return sorted(found, key=lambda one: one.program)
+
+
+def _worker(row: workers.Row, account: Account | None) -> queries.Worker:
+    fields = asdict(row)
+    if account is None:
+        return queries.Worker(**fields, due_msat=row.earned_msat, leaving_msat=row.withdrawn_msat)
+    return queries.Worker(
+        **fields,
+        paid_msat=account.rewarded_msat,
+        due_msat=row.earned_msat - account.rewarded_msat,
+        paying_msat=account.rewarding_msat,
+        leaving_msat=row.withdrawn_msat - account.returned_msat,
+        missing_msat=account.missing_msat,
+        on_chain_msat=account.live_sat * MSAT_PER_SAT,
+        payout_script=account.paid_to,
+    )
+
+
+def _escrow(row: escrows.Row, account: Account | None) -> queries.Escrow:
+    fields = asdict(row)
+    if account is None:
+        undrawn_msat = row.released_msat + row.charged_msat
+        return queries.Escrow(**fields, undrawn_msat=undrawn_msat, leaving_msat=row.refunded_msat)
+    return queries.Escrow(
+        **fields,
+        drawn_msat=account.drawn_msat,
+        undrawn_msat=row.released_msat + row.charged_msat - account.drawn_msat,
+        leaving_msat=row.refunded_msat - account.returned_msat,
+        missing_msat=account.missing_msat,
+        on_chain_msat=account.live_sat * MSAT_PER_SAT,
+    )
 
 
 def _copied(rows: dict[Any, Any]) -> dict[Any, Any]:

@@ -11,9 +11,10 @@ from domain.events import ProgramAdmitted
 from domain.ids import escrow_id
 from services.ledger.codec import EVENTS, decode_stored
 from services.projections.queries import Hit
+from services.viewing.seek import seek
 from services.viewing.view import View
 
-#: The longest name that there is is an address of 71 characters; the shortest beginning that is looked for.
+#: The longest name that there is is an output of 74 characters; the shortest beginning that is looked for.
 TEXT_MAX: Final = 100
 TEXT_MIN: Final = 3
 _ADMISSIONS_MAX: Final = 10_000
@@ -75,6 +76,8 @@ def search(view: View, text: str) -> Answer:
     if _NAME.fullmatch(text) and len(text.removeprefix("sha256:")) >= TEXT_MIN:
         hits, whole = view.hits(text)
         found += [one for hit in hits for one in _places(view, hit)]
+    if len(text) >= TEXT_MIN:
+        found += [Found(one.name, one.what, "money", one.query) for one in seek(view, text)]
     if not found and len(text) < TEXT_MIN:
         return Answer(text, why=f"type at least {TEXT_MIN} characters of an id")
     watch = next((one for one in (text, text.lower(), text.upper()) if _WATCHED.fullmatch(one)), None)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from domain.errors import Refused
 from services.ports import Stored
 from services.projections.queries import Escrow, Hit, Job, Program, Task, Worker
+from services.viewing.settled import Settled
 
 
 class NoSuchEvent(Refused):
@@ -89,6 +90,7 @@ class View(Protocol):
     position: Of the last event that is shown; 0 before the first one.
     at: When that was recorded.
     live: Whether it moves on with the market.
+    settled: The money on the chain.
     """
 
     @property
@@ -97,6 +99,8 @@ class View(Protocol):
     def at(self) -> datetime | None: ...
     @property
     def live(self) -> bool: ...
+    @property
+    def settled(self) -> Settled: ...
 
     def head(self) -> int:
         """The last position that there is to look at."""

@@ -57,10 +57,10 @@ def reading(tasks: int) -> dict[str, float]:
     return uvloop.run(reader.bench(tasks))
 
 
-def settling(counts: list[int], tasks: int, rounds: int) -> dict[str, Any]:
+def tasks(counts: list[int], number: int, rounds: int) -> dict[str, Any]:
     from tests.benchmarks import settle
 
-    found = uvloop.run(settle.main(counts, tasks, rounds))
+    found = uvloop.run(settle.main(counts, number, rounds))
     most = max(counts, key=lambda count: found[f"leases_{count}_workers"]["tasks_per_s"])
     single = max(counts, key=lambda count: found[f"singles_{count}_workers"]["tasks_per_s"])
     return {
@@ -68,6 +68,12 @@ def settling(counts: list[int], tasks: int, rounds: int) -> dict[str, Any]:
         "tasks_settled_single_per_s": found[f"singles_{single}_workers"]["tasks_per_s"],
         **found,
     }
+
+
+def settling(quick: bool) -> dict[str, Any]:
+    from tests.benchmarks import settling as payouts
+
+    return uvloop.run(payouts.bench(payees=payouts.PAYEES[:3], rounds=1) if quick else payouts.bench())
 
 
 def overhead(compute_s_max: float) -> dict[str, Any]:
@@ -108,7 +114,8 @@ def parts(quick: bool, longest_s: float | None = None) -> dict[str, Callable[[],
         "relaying": lambda: relaying(4_000 if quick else 10_000),
         "reading": lambda: reading(6_000 if quick else 20_000),
         "peers": peers,
-        "settling": lambda: settling([2], 2_000, 1) if quick else settling([1, 2, 4], 6_000, 3),
+        "tasks": lambda: tasks([2], 2_000, 1) if quick else tasks([1, 2, 4], 6_000, 3),
+        "settling": lambda: settling(quick),
         "latency": latency,
         "moving": moving,
         "viewing": lambda: viewing(quick),
@@ -118,14 +125,15 @@ def parts(quick: bool, longest_s: float | None = None) -> dict[str, Callable[[],
 
 def tables(found: dict[str, Any]) -> Iterator[str]:
     """The figures as text: plain ones a line each, then those that compare."""
-    from tests.benchmarks import moving, overhead
+    from tests.benchmarks import moving, overhead, settling
 
+    tabled = {"moving": moving, "settling": settling, "overhead": overhead}
     for name, value in found.items():
-        if name in ("overhead", "moving"):
+        if name in tabled:
             continue
         shown = f"{value:,.2f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else json.dumps(value)
         yield f"{name:36} {shown}"
-    for name, module in {"moving": moving, "overhead": overhead}.items():
+    for name, module in tabled.items():
         if name in found:
             yield from ("", *module.table(found))
 

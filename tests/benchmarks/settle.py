@@ -47,6 +47,12 @@ LEASES = a_worker(slots=64, lanes=2)
 SINGLES = a_worker(slots=1, lanes=64)
 
 
+def pss_mb(pid: int) -> float:
+    """Proportional memory of a process and of those that it started, in MB."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(one.memory_full_info().pss for one in family) / 1e6
+
+
 class Bench:
     """One running market and a client on it."""
 
@@ -99,14 +105,12 @@ class Bench:
     async def _paused(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def memory_mb(self) -> float:
-        """Proportional memory of every process of the stack, in MB, once it has come to rest."""
+    async def memory_mb(self) -> dict[str, int]:
+        """Proportional memory of the stack once it has come to rest, in MB: of all of it, and of those who settle."""
         await asyncio.sleep(3)
-        used = 0
-        for pid in self._pids().values():
-            for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-                used += one.memory_full_info().pss
-        return round(used / 1e6)
+        used = {name: pss_mb(pid) for name, pid in self._pids().items()}
+        of_all = {"stack": sum(used.values()), "settlement": used["settlement"], "arbiter": used["arbiter"]}
+        return {f"idle_{name}_mb": round(mb) for name, mb in of_all.items()}
 
     def _cpu(self) -> dict[str, float]:
         spent = {}
@@ -153,7 +157,7 @@ async def main(counts: list[int], tasks: int, rounds: int) -> dict[str, Any]:
         found[f"singles_{count}_workers"] = singles
         print(json.dumps({f"singles_{count}_workers": singles}), flush=True)
     found |= await run(named(LEASES, 2), lambda bench: bench.idle())
-    found["idle_stack_mb"] = await run({}, lambda bench: bench.memory_mb())
+    found |= await run({}, lambda bench: bench.memory_mb())
     print(json.dumps({name: value for name, value in found.items() if name.startswith("idle")}), flush=True)
     return found
 

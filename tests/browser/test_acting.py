@@ -24,15 +24,15 @@ def test_job_is_funded_and_posted_by_double_clicks_once_each(chromium: Browser, 
         one.page.locator(".st-key-post_now button").dblclick()
         one.page.wait_for_url(re.compile(r"/job\?id="), timeout=30_000)
     assert len(market.json("job", "list")) == jobs + 1
-    assert escrow(market)["funded_msat"] - before["funded_msat"] <= 9_000
+    assert escrow(market)["funded_msat"] - before["funded_msat"] <= 9_000_000
 
 
 def test_money_put_in_and_taken_back_by_double_clicks_moves_once(chromium: Browser, market: Pasar, url: str) -> None:
-    market.text("escrow", "fund", "1sat")
+    market.text("escrow", "fund", "1000sat")
     before = escrow(market)
     with tab(chromium, url) as one:
         one.open("/money")
-        for name, amount in (("fund", "20"), ("refund", "5")):
+        for name, amount in (("fund", "2000"), ("refund", "500")):
             one.page.locator(f".st-key-{name} button").click()
             field = one.page.locator(f".st-key-{name}_amount input")
             field.fill(amount)
@@ -43,5 +43,5 @@ def test_money_put_in_and_taken_back_by_double_clicks_moves_once(chromium: Brows
         one.sees("live ·")
         expect(one.page.get_by_text("live ·")).to_have_count(1)  # behind dialogs, too, the line stands once
     after = escrow(market)
-    assert after["funded_msat"] - before["funded_msat"] == 20_000
-    assert after["refunded_msat"] - before["refunded_msat"] == 5_000
+    assert after["funded_msat"] - before["funded_msat"] == 2_000_000
+    assert after["refunded_msat"] - before["refunded_msat"] == 500_000

@@ -26,9 +26,9 @@ def test_market_shows_what_happens_without_being_asked(chromium: Browser, market
         one.open()
         one.sees(re.compile(r"live · event \d+"))
         before = one.page.locator(".ticker li").first.text_content()
-        market.text("escrow", "fund", "12sat")
+        market.text("escrow", "fund", "1012sat")
         expect(one.page.locator(".ticker li").first).not_to_have_text(before or "", timeout=5_000)
-        one.sees("put 12 sat into escrow", within_s=2)
+        one.sees("put 1,012 sat into escrow", within_s=2)
 
 
 def test_page_says_that_the_feed_stopped_and_recovers(chromium: Browser, market: Pasar, url: str) -> None:
@@ -42,8 +42,8 @@ def test_page_says_that_the_feed_stopped_and_recovers(chromium: Browser, market:
         finally:
             os.kill(broker, signal.SIGKILL)
         one.sees(re.compile(r"live · event \d+"), within_s=30)
-        market.text("escrow", "fund", "13sat")
-        one.sees("put 13 sat into escrow", within_s=5)
+        market.text("escrow", "fund", "1013sat")
+        one.sees("put 1,013 sat into escrow", within_s=5)
 
 
 def test_page_comes_back_after_its_server_was_killed(chromium: Browser, market: Pasar, url: str) -> None:
@@ -53,5 +53,5 @@ def test_page_comes_back_after_its_server_was_killed(chromium: Browser, market: 
         os.kill(pid_of(market, "page"), signal.SIGKILL)
         one.until(lambda: healthy(url), within_s=30)
         one.sees(re.compile(r"live · event \d+"), within_s=30)
-        market.text("escrow", "fund", "14sat")
-        one.sees("put 14 sat into escrow", within_s=10)
+        market.text("escrow", "fund", "1014sat")
+        one.sees("put 1,014 sat into escrow", within_s=10)

@@ -64,14 +64,14 @@ def test_search_goes_to_what_has_the_name(chromium: Browser, market: Pasar, url:
 def test_event_that_has_not_happened_is_watched_for_and_shows_itself(
     chromium: Browser, market: Pasar, url: str
 ) -> None:
-    market.text("escrow", "fund", "1sat")
+    market.text("escrow", "fund", "1001sat")
     last = market.json("status")["services"]
     head = max(one["position"] or 0 for one in last)
     with tab(chromium, url) as one:
-        one.open(f"/event?position={head + 1}")
+        one.open(f"/event?position={head + 2}")  # the block comes before the deposit in it
         one.sees("has not happened")
-        market.text("escrow", "fund", "16sat")
-        one.sees("put 16 sat into escrow", within_s=5)
+        market.text("escrow", "fund", "1016sat")
+        one.sees("put 1,016 sat into escrow", within_s=5)
 
 
 def test_links_open_without_loading_the_page_anew_and_go_back(chromium: Browser, market: Pasar, url: str) -> None:

@@ -269,7 +269,7 @@ def test_budget_is_not_exceeded(market: Pasar, program: Path) -> None:
 
 def test_job_beyond_the_escrow_says_how_much_is_missing(market: Pasar, program: Path) -> None:
     post = ("job", "post", str(program), "--mapped", mapped_of(program), "--price", "2")
-    assert market.refusal(*post, "--as", "poor").endswith("fund it first: `pasar escrow fund 24.72 --as poor`")
+    assert market.refusal(*post, "--as", "poor").endswith("fund it first: `pasar escrow fund 1000 --as poor`")
 
 
 def test_unknown_job_is_refused(market: Pasar) -> None:

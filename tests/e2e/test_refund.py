@@ -1,6 +1,11 @@
 """A client's money when the market is gone: wallet and receipt are enough."""
 
 import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +18,13 @@ from services.ports import SystemClock
 from services.settlement.regtest import RegtestChain
 from services.settlement.wallet import wallet
 from tests.e2e.pasar import Pasar
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "refund.md"
+LINES = [
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S)
+    for line in block.splitlines()
+]
 
 
 @pytest.fixture
@@ -75,3 +87,27 @@ def test_refund_of_another_wallet_or_a_changed_receipt_is_refused(pasar: Pasar) 
     receipt.write_bytes(msgspec.json.encode(kept | {"expires_height": kept["expires_height"] - 1}))
     assert "descriptor does not match" in pasar.refusal("escrow", "refund", "--receipt", str(receipt))
     assert "amount and --all" in pasar.refusal("escrow", "refund", "5", "--receipt", str(receipt))
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the lines are typed with jq")
+def test_lines_of_the_document_run_as_they_are_printed(pasar: Pasar) -> None:
+    pasar.json("up", "--workers", "0", "--no-page")
+    pasar.json("escrow", "fund", "50000")
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environ = {**os.environ, "PATH": path, "PASAR_HOME": str(pasar.home)}
+    said = dict[str, str]()
+    for line in LINES:
+        ran = subprocess.run(
+            ("bash", "-c", line), cwd=pasar.home, env=environ, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, (line, ran.stderr)
+        said[line] = ran.stdout
+        if line == "pasar down":
+            pasar.until_gone()
+    kept = msgspec.json.decode((pasar.home / "escrow.json").read_bytes())
+    assert said["pasar escrow refund --receipt escrow.json --json | jq .valid_from_height"].strip() == str(
+        kept["expires_height"] + 1
+    )
+    own = wallet(pasar.settings, "client", network="regtest").payout_address()
+    assert len(unspent_sat(pasar.home, own)) == 1
+    assert f",after({kept['expires_height']}))))#" in said[LINES[-1]]

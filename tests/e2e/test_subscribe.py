@@ -51,7 +51,7 @@ def market() -> Iterator[Pasar]:
         pasar = Pasar(home, PASAR_PAGE="1", PASAR_PAGE_PORT="0")
         try:
             pasar.json("up", "--workers", "1")
-            pasar.json("escrow", "fund", "100")
+            pasar.json("escrow", "fund", "5000")
             rows = {"x": np.arange(2, dtype=np.float32)}
             (home / "square.program").write_bytes(export_program(square_plus_one, None, {"x": rows["x"][0]}))
             (home / "x.safetensors").write_bytes(arrays.pack(rows))
@@ -99,7 +99,7 @@ def first_line(market: Pasar, line: str) -> str:
     assert running.stdout is not None
     try:
         if "--follow" in line and "--after" not in line:  # it waits for what happens from here on, after the latest
-            market.json("escrow", "fund", "1", "--as", "another")
+            market.json("escrow", "fund", "1000", "--as", "another")
         printed = running.stdout.readline()
     finally:
         os.killpg(running.pid, signal.SIGINT)
@@ -183,7 +183,7 @@ async def test_stranger_hears_what_the_nats_command_asks_for(market: Pasar, line
     stranger = await nats.connect(market.json("status")["nats_url"])
     heard = await stranger.jetstream().subscribe(asked.subject, config=options, manual_ack=True)
     if asked.new:
-        await asyncio.to_thread(market.json, "escrow", "fund", "1", "--as", "stranger")
+        await asyncio.to_thread(market.json, "escrow", "fund", "1000", "--as", "stranger")
     message = await heard.next_msg(timeout=10)
     assert message.headers is not None
     assert message.subject.endswith(message.headers["ce-type"].removesuffix(".v1"))

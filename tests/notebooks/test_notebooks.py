@@ -21,6 +21,7 @@ FINDINGS = {
     "03_replay_audit": "On this machine that key is called *hasty*.",
     "04_subscribe": "Equal to the millisatoshi",
     "05_kernels": "25 tiles verified (agreed)",
+    "06_follow_the_money": "Followed to the satoshi",
 }
 #: Longer definitions belong into a module, where they serve others too.
 LINES_MAX = 10

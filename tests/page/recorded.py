@@ -16,6 +16,7 @@ from services.viewing.archive import Archive
 from services.viewing.past import Folds, Past, Progress
 from services.viewing.pulse import Beat
 from services.viewing.view import View
+from tests.payouts import told
 from ui.page import app, process
 
 T = TypeVar("T")
@@ -67,6 +68,11 @@ class Recorded:
 def demo() -> Recorded:
     """The log that ``pasar demo`` left: 24 tasks by two workers each, a third one that cheats, a referee."""
     return Recorded(archive.read((LOGS / "demo.jsonl.gz").read_bytes()).page(0, 10_000))
+
+
+def payday() -> Recorded:
+    """A market on a chain, with a payout of each fate."""
+    return Recorded(told().records)
 
 
 def look(market: process.Market, page: str = "market", query: Mapping[str, str] | None = None) -> AppTest:

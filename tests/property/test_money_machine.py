@@ -33,6 +33,7 @@ from domain.events import (
 from domain.ids import escrow_id
 from domain.job import PostJob
 from domain.market import Fact, World
+from domain.planning import NothingToPay, is_urgent
 from domain.settlement import (
     AbandonPayout,
     AdvanceChain,
@@ -238,8 +239,13 @@ class MoneyMachine(RuleBasedStateMachine):
 
     def _plan(self, rate_msat: int) -> bool:
         """Whether something is paid; who leaves does not take what jobs may still cost."""
+        books, due = self.world.books, True
+        try:
+            is_urgent(books, OPERATOR, rate_msat)
+        except NothingToPay:
+            due = False
         planned = self.market.attempt(OPERATOR, PlanPayout(rate_msat, len(self.market.facts), digest("root")))
-        books = self.world.books
+        assert bool(planned) is due, "settlement asks for a payout if, and only if, the market would plan one"
         for drawn in self.world.books.payouts[len(books.payouts)].planned.drawn if planned else ():
             key = key_of(drawn.account, drawn.owner)
             if drawn.account == "escrow" and drawn.due_sat:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,9 @@ from services.viewing import archive
 from services.viewing.archive import Archive
 from services.viewing.past import Folds, Past
 from services.viewing.present import Answers, Present
+from services.viewing.view import View
 from tests.history import MemoryLog, write_log
+from tests.payouts import Payday, told
 from tests.simulate import Simulation
 from tests.system.test_projections import running
 
@@ -24,10 +27,32 @@ POSITIONS = 20
 def records(log: str) -> list[Stored]:
     if log == "demo":
         return list(archive.read(DEMO.read_bytes()).page(0, 10_000))
+    if log.startswith("payday"):
+        return told().records if log == "payday" else Payday(int(log.removeprefix("payday "))).run(250).records
     return Simulation(int(log.removeprefix("simulated "))).run(400).play_out().records
 
 
-@pytest.mark.parametrize("log", ["demo", "simulated 7", "simulated 12"])
+def settled(view: View) -> dict[str, Any]:
+    """All that a view has of the chain."""
+    found = view.settled
+    accounts, payouts = list(found.accounts()), list(found.payouts(1_000))
+    return {
+        "chain": found.chain(),
+        "sums": found.on_chain(),
+        "accounts": accounts,
+        "alone": [found.account(one.key) for one in accounts],
+        "coins": [list(found.coins(one.key)) for one in accounts],
+        "terms": [list(found.terms(one.key)) for one in accounts],
+        "drawn": [list(found.draws_of(one.key)) for one in accounts],
+        "paid": [list(found.payments_of(one.owner)) for one in accounts],
+        "payouts": payouts,
+        "each": [found.payout(one.epoch) for one in payouts],
+        "payments": [list(found.payments(one.epoch)) for one in payouts],
+        "draws": [list(found.draws(one.epoch)) for one in payouts],
+    }
+
+
+@pytest.mark.parametrize("log", ["demo", "simulated 7", "simulated 12", "payday", "payday 3", "payday 6"])
 async def test_rows_as_of_an_event_are_those_of_the_read_models(database_url: str, log: str) -> None:
     events = records(log)
     await write_log(database_url, events)
@@ -54,7 +79,9 @@ async def test_rows_as_of_an_event_are_those_of_the_read_models(database_url: st
                 assert list(now.escrows()) == list(past.escrows())
                 assert now.totals() == past.totals()
                 assert now.fee_ppm() == past.fee_ppm()
+                assert settled(now) == settled(past)
                 for job in past.jobs(10**6):
+                    assert list(now.settled.job_payouts(job.job)) == list(past.settled.job_payouts(job.job))
                     assert list(now.tasks(job.job)) == list(past.tasks(job.job))
                     assert now.program(job.program) == past.program(job.program)
 

@@ -7,21 +7,26 @@ from pathlib import Path
 import pytest
 
 from services.ledger.reader import LogReader
+from services.ports import Stored
 from services.projections import queries
 from services.projections.queries import Hit, Reader
 from services.projections.runner import Projector
 from services.viewing import archive
 from services.viewing.past import Folds, Past
 from tests.history import write_log
+from tests.payouts import Payday
 from tests.simulate import Simulation
 from tests.system.test_projections import running
 
 DEMO = Path(__file__).parents[1] / "golden" / "logs" / "demo.jsonl.gz"
 
 
-async def written(database_url: str, log: str) -> Past:
+def records(log: str) -> list[Stored]:
+    return list(archive.read(DEMO.read_bytes()).page(0, 10_000)) if log == "demo" else Simulation(7).run(400).records
+
+
+async def written(database_url: str, events: list[Stored]) -> Past:
     """A market in the database, and the same in memory."""
-    events = list(archive.read(DEMO.read_bytes()).page(0, 10_000)) if log == "demo" else Simulation(7).run(400).records
     await write_log(database_url, events)
     reader = await LogReader.open(database_url)
     async with running(Projector(reader, database_url)) as projector:
@@ -44,7 +49,7 @@ def names(past: Past) -> list[str]:
 
 @pytest.mark.parametrize("log", ["demo", "simulated"])
 async def test_hits_in_the_database_are_those_in_memory(database_url: str, log: str) -> None:
-    past = await written(database_url, log)
+    past = await written(database_url, records(log))
     chance = random.Random(log)
     async with await Reader.open(database_url) as reader:
         known = names(past)
@@ -65,7 +70,7 @@ async def test_hits_in_the_database_are_those_in_memory(database_url: str, log: 
 
 
 async def test_deposit_is_found_by_its_reference(database_url: str) -> None:
-    past = await written(database_url, "demo")
+    past = await written(database_url, records("demo"))
     funded = past.events("EscrowFunded", limit=1)[0]
     reference = funded.data.partition(b'"reference":"')[2].partition(b'"')[0].decode()
     async with await Reader.open(database_url) as reader:
@@ -79,7 +84,7 @@ async def test_deposit_is_found_by_its_reference(database_url: str) -> None:
 async def test_search_that_takes_too_long_gives_what_has_an_index(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    past = await written(database_url, "demo")
+    past = await written(database_url, records("demo"))
     job = past.jobs(1)[0].job
     slow = "SELECT 'work' AS kind, $1::text || $2 AS id, pg_sleep(60)::text AS job LIMIT $3"
     monkeypatch.setattr(queries, "_SQL", {**queries._SQL, "hits_digests": slow})
@@ -89,3 +94,19 @@ async def test_search_that_takes_too_long_gives_what_has_an_index(
         assert not whole
         assert [hit.id for hit in hits] == [job]
         assert await reader.job(job)  # the connection is as good as before
+
+
+async def test_names_on_the_chain_in_the_database_are_those_in_memory(database_url: str) -> None:
+    events = Payday(3).run(250).records
+    past = await written(database_url, events)
+    chance = random.Random(3)
+    payouts, terms = past.settled.payouts(1_000), past.settled.terms()
+    digests = [name for one in payouts for name in (one.txid, one.anchor, one.block, one.root) if name]
+    digests += [coin.outpoint for one in past.settled.accounts() for coin in past.settled.coins(one.key)]
+    scripts = [script for one in terms for script in (one.script, one.paid_to)]
+    async with await Reader.open(database_url) as reader:
+        for _ in range(60):
+            digest = chance.choice([*digests, "-"])[: chance.choice((1, 3, 64, 66, 72))]
+            wanted = [chance.choice(scripts)[: chance.choice((6, 9, 68))] for _ in range(chance.randrange(3))]
+            assert await reader.settled.named(digest, wanted) == list(past.settled.named(digest, wanted))
+        assert await reader.settled.named(digests[0], [scripts[0]])

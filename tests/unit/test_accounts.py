@@ -34,6 +34,7 @@ from domain.settlement import (
     NotOnChain,
     NotOpened,
     OpenStake,
+    OtherKeys,
     ReportTaken,
     ReturnLapsed,
     TermOver,
@@ -77,6 +78,13 @@ def test_market_joins_with_two_keys_and_a_script_that_can_be_paid(changes: dict[
 
 def test_market_does_not_join_another_chain() -> None:
     OnChain().whenever(join_chain(network="main")).refused(BadTerms)
+
+
+@pytest.mark.parametrize("key", ["market_key", "arbiter_key"])
+def test_market_keeps_the_keys_that_its_accounts_were_opened_with(key: str) -> None:
+    market = OnChain().with_client_on_chain()
+    assert market.whenever(join_chain(market_script=p2wpkh("elsewhere"), arbiter=MALLORY)).then(ChainJoined)
+    market.whenever(join_chain(**{key: point("another")})).refused(OtherKeys)
 
 
 def test_market_that_counted_money_which_no_chain_holds_joins_none() -> None:

@@ -15,6 +15,7 @@ from services.audit.payouts import STEPS
 from services.ledger import codec, merkle
 from tests.blocks import digest, p2wpkh, point
 from tests.history import MemoryLog, tree_of
+from tests.payouts import Payday, told
 from tests.simulate import ARBITER, OPERATOR, SETTLEMENT, Simulation, key
 from tests.unit.test_audit import Records, broken, first, forged, twice, without
 
@@ -49,6 +50,15 @@ async def test_history_has_every_event_of_the_chain(records: Records) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- coins
+@pytest.mark.parametrize("seed", range(4))
+async def test_audit_passes_whatever_happens_to_payouts(seed: int) -> None:
+    assert await broken(Payday(seed).run(150).records) == {}
+
+
+async def test_audit_passes_payouts_of_every_fate() -> None:
+    assert await broken(told().records) == {}
+
+
 async def test_audit_finds_a_deposit_that_is_counted_twice(records: Records) -> None:
     position = first(records, "EscrowFunded", after=500)
     assert (await broken(twice(records, position)))["coins"] == position + 1

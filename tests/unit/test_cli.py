@@ -49,3 +49,19 @@ def test_down_succeeds_when_nothing_runs(tmp_path: Path) -> None:
 
 def test_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
     assert pasar(tmp_path, "up", "--nonsense").returncode == 2
+
+
+def test_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    done = pasar(tmp_path, "escrow", "refund", "--receipt", str(tmp_path / "none.json"))
+    assert (done.returncode, done.stdout) == (1, "")
+    reason = "no such file or directory; check the path"
+    assert done.stderr == f"pasar: {tmp_path / 'none.json'} cannot be read or written: {reason}\n"
+
+
+def test_output_that_is_full_is_said_in_one_sentence(tmp_path: Path) -> None:
+    program = (sys.executable, "-c", "from ui.cli import main; main()", "down")
+    with Path("/dev/full").open("w") as full:
+        env = {**os.environ, "PASAR_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "pasar: the output cannot be read or written: no space left on device; check the path\n"

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from msgspec.structs import fields
 from typer.testing import CliRunner, Result
 
 from domain.errors import Refused
 from services import arrays
+from services.config import Settings
+from services.projections.queries import Escrow
 from ui.cli import app
+from ui.commands import escrow
 
 ROOT = typer.main.get_command(app)
 
@@ -111,3 +115,26 @@ def test_schema_is_printed_without_a_market() -> None:
     assert "JobPosted.v1" in pasar("schema", "ls").stdout
     assert '"$id": "urn:pasar:JobPosted.v1"' in pasar("schema", "show", "JobPosted").stdout
     assert '"asyncapi": "3.0.0"' in pasar("schema", "asyncapi").stdout
+
+
+def test_number_that_no_payout_can_have_is_a_usage_error() -> None:
+    assert pasar("payout", "show", "9" * 23).exit_code == 2
+    assert pasar("payout", "list", "--limit", "9" * 20).exit_code == 2
+
+
+def test_transaction_that_no_node_takes_is_refused_before_it_is_sent() -> None:
+    assert "400,001 bytes are no transaction" in refusal("chain", "send", "00" * 400_001)
+
+
+def test_every_escrow_is_listed_with_a_heading_for_each_amount(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    amounts = {name: 1_000 * number for number, name in enumerate(names_of(Escrow)) if name.endswith("_msat")}
+    one = Escrow(**{**dict.fromkeys(names_of(Escrow), "5e" * 12), **amounts})
+    monkeypatch.setattr(escrow, "attached", lambda: Settings(home=home))
+    monkeypatch.setattr(escrow, "ask", lambda question: [one])
+    heading, row = pasar("escrow", "show", "--all").stdout.splitlines()
+    assert "charged" in heading
+    assert row.startswith(one.escrow)
+
+
+def names_of(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

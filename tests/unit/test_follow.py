@@ -20,7 +20,7 @@ class Failing:
 
     cancelled = False
 
-    def __init__(self, connect: Any, position: Any, offer: Any, *, subject: str) -> None:
+    def __init__(self, connect: Any, position: Any, offer: Any, *, subjects: object) -> None:
         self._offer = offer
 
     async def run(self) -> None:

@@ -14,6 +14,8 @@ LOG = demo().log
 class Reader:
     """All of a log, and how often it was asked."""
 
+    settled = None  # nothing here asks for money
+
     def __init__(self) -> None:
         self.asked = 0
 

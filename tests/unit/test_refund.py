@@ -23,7 +23,9 @@ from domain.bitcoin import (
     vsize,
 )
 from services.config import Settings
+from services.settlement.accounts import with_coins
 from services.settlement.refund import (
+    COINS_MAX,
     BadEscrowReceipt,
     BadFeeRate,
     Coin,
@@ -233,3 +235,22 @@ def test_many_coins_are_taken_back_at_once(receipt: EscrowReceipt, alice: Wallet
     many = structs.replace(receipt, coins=[Coin(coin(place).txid, place, 10_000) for place in range(60)])
     raw = refund(many, alice, rate_msat=1_000)
     assert core_accepts(raw, spent(many))
+
+
+def test_coins_that_cost_more_than_they_hold_stay_where_they_are(receipt: EscrowReceipt, alice: Wallet) -> None:
+    bare = refund(receipt, alice, rate_msat=20_000)
+    dust = tuple(Coin(coin(place).txid, place, 1_000) for place in range(10, 20))
+    assert refund(structs.replace(receipt, coins=(*dust, *COINS)), alice, rate_msat=20_000) == bare
+    taken = parse(refund(structs.replace(receipt, coins=(*dust, *COINS)), alice, rate_msat=2_000))
+    assert len(taken.inputs) == 12
+    with pytest.raises(RefundTooSmall):
+        refund(structs.replace(receipt, coins=dust), alice, rate_msat=20_000)
+
+
+def test_receipt_of_an_escrow_that_others_paid_much_dust_to_can_be_read_and_keeps_what_is_worth_most(
+    receipt: EscrowReceipt,
+) -> None:
+    dust = [(f"{place:064x}{place:08x}", 1_000) for place in range(2_000)]
+    full = with_coins(receipt, [*dust, ("ab" * 32 + "00000001", 400_000)])
+    assert encode(decode(encode(full))) == encode(full)
+    assert (full.coins[0].value_sat, len(full.coins)) == (400_000, COINS_MAX)

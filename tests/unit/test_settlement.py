@@ -11,7 +11,7 @@ from domain.escrow import RefundEscrow
 from domain.events import ChainAdvanced, EscrowRefunded, PayoutAllotted, PayoutPlanned
 from domain.ids import Kind, escrow_id, kind_of, short_id, stream_of
 from domain.market import Fact
-from domain.paying import RATE_MSAT_MAX
+from domain.payout import RATE_MSAT_MAX
 from domain.settlement import (
     AbandonPayout,
     AdvanceChain,

@@ -1,8 +1,12 @@
 """Signatures put together by hand and by us, judged by Bitcoin Core's code; each refusal beside a control."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from embit.script import Script as EmbitScript
+from embit.transaction import SIGHASH
+from embit.transaction import Transaction as EmbitTransaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +107,7 @@ def test_wrong_key_is_refused_by_name() -> None:
     with pytest.raises(WrongKey):
         sign(PAYOUT, SPENDS, REFUND)
     market, arbiter = sign(PAYOUT, SPENDS, MARKET), sign(PAYOUT, SPENDS, ARBITER)
-    foreign = {0: WORKER.sign(digest(library(), PAYOUT, SPENDS, 0))}
+    foreign = {0: WORKER.sign(digest(PAYOUT, SPENDS, 0))}
     with pytest.raises(BadSignature, match=f"{ARBITER.key.hex()} on input 0 is refused: it does not belong"):
         combine(library(), PAYOUT, SPENDS, {MARKET.key: market, ARBITER.key: foreign})
     with pytest.raises(BadSignature, match="it is not one of that input's keys"):
@@ -184,6 +188,17 @@ def test_signature_of_another_form_is_refused(change: Callable[[bytes], bytes], 
     market, arbiter = sign(PAYOUT, SPENDS, MARKET), sign(PAYOUT, SPENDS, ARBITER)
     with pytest.raises(BadSignature, match=reason):
         combine(library(), PAYOUT, SPENDS, {MARKET.key: market, ARBITER.key: {0: change(arbiter[0])}})
+    assert combine(library(), PAYOUT, SPENDS, {MARKET.key: market, ARBITER.key: arbiter})
+
+
+def test_signature_of_less_than_everything_is_refused_although_nodes_take_it() -> None:
+    market, arbiter = sign(PAYOUT, SPENDS, MARKET), sign(PAYOUT, SPENDS, ARBITER)
+    other: Any = EmbitTransaction.parse(with_witness(PAYOUT, [()]))
+    anything = other.sighash_segwit(0, EmbitScript(ESCROW), SPENDS[0].value_sat, SIGHASH.NONE)
+    loose = ARBITER.sign(anything)[:-1] + bytes((SIGHASH.NONE,))
+    assert core_accepts(with_witness(PAYOUT, [(b"", market[0], loose, ESCROW)]), SPENT)
+    with pytest.raises(BadSignature, match=f"{ARBITER.key.hex()} on input 0 is refused: it does not sign the whole"):
+        combine(library(), PAYOUT, SPENDS, {MARKET.key: market, ARBITER.key: {0: loose}})
     assert combine(library(), PAYOUT, SPENDS, {MARKET.key: market, ARBITER.key: arbiter})
 
 

@@ -19,7 +19,6 @@ from tests.bitcoin import (
     WORKER,
     coin,
     core_accepts,
-    library,
 )
 
 
@@ -33,7 +32,7 @@ def test_owner_alone_takes_back_after_the_height() -> None:
 
 def _stack(tx: Tx, by: Signer) -> bytes:
     """A refund put together without any of our checks."""
-    return with_witness(tx, [(by.sign(digest(library(), tx, SPENDS, 0)), b"", b"", b"", ESCROW)])
+    return with_witness(tx, [(by.sign(digest(tx, SPENDS, 0)), b"", b"", b"", ESCROW)])
 
 
 @pytest.mark.parametrize("by", [CLIENT, MARKET, ARBITER, WORKER])

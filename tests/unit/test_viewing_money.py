@@ -1,11 +1,17 @@
 """Double entry over the log: what moves, what is held, and that it closes."""
 
+from collections import Counter
+from typing import get_args
+
 import pytest
+from msgspec.structs import replace
 
 from services.projections.queries import Escrow
 from services.viewing import money
 from services.viewing.archive import Archive
 from services.viewing.past import Folds, Past
+from services.viewing.rows import Rows
+from tests.payouts import Payday, told
 from tests.simulate import Simulation
 
 
@@ -15,12 +21,12 @@ def a_view(seed: int, steps: int = 400, upto: int | None = None) -> Past:
 
 
 def all_moves(view: Past) -> list[money.Move]:
-    return money.moves(view.events(limit=view.position))
+    return money.moves(view, view.events(limit=view.position))
 
 
 def pots(found: list[money.Move]) -> dict[money.Pot, int]:
     """What the movements leave in each pot; ``outside`` is what is missing there."""
-    held: dict[money.Pot, int] = dict.fromkeys((pot for way in money.WAYS.values() for pot in way), 0)
+    held: dict[money.Pot, int] = dict.fromkeys(get_args(money.Pot), 0)
     for one in found:
         held[one.source] -= one.amount_msat
         held[one.target] += one.amount_msat
@@ -111,3 +117,87 @@ def test_ledger_of_all_accounts_pages_through_every_movement_newest_first() -> N
 def test_ledger_of_one_kind_holds_no_other() -> None:
     page = money.ledger(a_view(0), 20, names=("FeeCharged",))
     assert {line.move.name for line in page.lines} == {"FeeCharged"}
+
+
+# -------------------------------------------------------------------------------------------------------- on a chain
+PAYDAYS = pytest.mark.parametrize("seed", [None, *range(4)])
+
+
+def a_payday(seed: int | None, upto: int | None = None) -> Past:
+    archive = Archive((told() if seed is None else Payday(seed).run(250)).records)
+    return Past(Folds(archive).at(archive.head() if upto is None else upto), archive)
+
+
+@PAYDAYS
+def test_sums_of_the_chain_close_at_every_position(seed: int | None) -> None:
+    archive = Archive((told() if seed is None else Payday(seed).run(250)).records)
+    rows = Rows()
+    for position in range(1, archive.head() + 1):
+        rows.extend(archive.page(position - 1, 1))
+        view = Past(rows, archive)
+        totals, found = view.totals(), view.settled.on_chain()
+        assert money.of_chain(found).closes, position
+        assert money.of_holdings(totals, found).closes, position
+        for account in view.settled.accounts():
+            assert money.of_account(account).closes, (position, account)
+
+
+@PAYDAYS
+def test_pots_of_a_history_with_payouts_are_what_the_read_models_show(seed: int | None) -> None:
+    view = a_payday(seed)
+    held, totals, found = pots(all_moves(view)), view.totals(), view.settled.on_chain()
+    workers, escrows = view.workers(), view.escrows()
+    assert held["paid"] == found.paid_msat == sum(one.paid_msat for one in workers) > 0
+    assert held["workers"] == sum(one.due_msat for one in workers)
+    assert held["leaving"] == sum(one.leaving_msat for one in (*workers, *escrows))
+    assert held["fees"] == found.market_msat
+    assert held["miners"] == found.miners_msat > 0
+    assert held["fund"] == found.fund_msat - found.miners_msat + found.borne_msat
+    assert -held["missing"] == found.missing_msat
+    assert (held["free"], held["reserved"], held["stake"]) == (
+        totals.free_msat,
+        totals.reserved_msat,
+        totals.stake_msat,
+    )
+    assert sum(held.values()) == 0
+    inside = set(held) - {"outside", "paid", "fees", "miners"}
+    assert sum(held[pot] for pot in inside) == found.live_msat
+
+
+@PAYDAYS
+def test_ledgers_of_accounts_with_payouts_page_through_every_movement(seed: int | None) -> None:
+    view = a_payday(seed)
+    mine = Counter(one.account for one in all_moves(view) if one.account)
+    for escrow in view.escrows():
+        before, found = None, []
+        while True:
+            page = money.of_escrow(view, escrow, 3, before=before)
+            found += page.lines
+            if page.older is None:
+                break
+            before = page.older
+        assert len(found) == mine[escrow.escrow]
+        assert page.opened_msat == 0
+    for worker in view.workers():
+        page = money.of_worker(view, worker, 10_000)
+        assert (len(page.lines), page.opened_msat) == (mine[worker.worker], 0)
+
+
+def test_payout_that_was_undone_moves_back_what_it_moved() -> None:
+    day = Payday(2)
+    day.job(8, 9_000_000)
+    day.pay(rung=1)
+    day.reorganise()
+    archive = Archive(day.records)
+    view = Past(Folds(archive).at(archive.head()), archive)
+    there = [one for one in all_moves(view) if one.name == "PayoutConfirmed"]
+    back = [one for one in all_moves(view) if one.name == "PayoutReorged"]
+    assert [(one.amount_msat, one.source, one.target) for one in there] == [
+        (one.amount_msat, one.target, one.source) for one in back
+    ]
+    assert len(there) > 1
+
+
+def test_sum_of_the_chain_that_misses_a_satoshi_says_so() -> None:
+    found = a_payday(None).settled.on_chain()
+    assert money.of_chain(replace(found, live_msat=found.live_msat - 1000)).rest_msat == 1000

@@ -38,7 +38,7 @@ def test_earnings_are_those_of_the_time_asked_for() -> None:
 
 def test_every_slash_has_the_ruling_that_it_follows_from() -> None:
     view = a_view(1)
-    slashes = [one for one in money.moves(view.events(limit=view.position)) if one.name == "StakeSlashed"]
+    slashes = [one for one in money.moves(view, view.events(limit=view.position)) if one.name == "StakeSlashed"]
     found = worklog.rulings(view, slashes)
     assert len(found) == len(slashes) > 0
     assert all(view.event(ruling).name == "DisputeRuled.v1" and ruling < slash for slash, ruling in found.items())

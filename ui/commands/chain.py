@@ -11,8 +11,7 @@ from ui.commands.running import attached, run
 from ui.format import AsJson, print_json, say
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
-
+    from services.bus.chain import Connection
     from services.config import Settings
     from services.settlement.regtest import RegtestChain
 
@@ -26,6 +25,10 @@ def add_to(root: typer.Typer) -> None:
 
 class NoTransaction(Refused):
     template: ClassVar[str] = "{text!r} is no transaction; give the hex that `pasar escrow refund --receipt` printed"
+
+
+class TooLong(Refused):
+    template: ClassVar[str] = "{size} bytes are no transaction, which has {most} at most; give the hex of one"
 
 
 class NoChainHere(Refused):
@@ -71,13 +74,15 @@ def send(
 
       pasar escrow refund --receipt escrow.json | pasar chain send -
     """
-    from services.bus.chain import send_raw
+    from services.bus.chain import RAW_BYTES_MAX, send_raw
 
     text = sys.stdin.read() if raw == "-" else raw
     try:
         data = bytes.fromhex(text.strip())
     except ValueError:
         raise NoTransaction(text=text[:60]) from None
+    if len(data) > RAW_BYTES_MAX:
+        raise TooLong(size=f"{len(data):,}", most=f"{RAW_BYTES_MAX:,}")
 
     async def alone(chain: "RegtestChain") -> str:
         name = await chain.send(data)
@@ -105,7 +110,7 @@ def mine(
     """
     from services.bus.chain import mine as mine_there
 
-    async def there(client: "Client") -> int:
+    async def there(client: "Connection") -> int:
         return (await mine_there(client, blocks)).height
 
     async def alone(chain: "RegtestChain") -> int:
@@ -118,7 +123,7 @@ def mine(
         print(f"the chain ends with block {height:,}")
 
 
-def _either(there: "Callable[[Client], Awaitable[T]]", alone: "Callable[[RegtestChain], Awaitable[T]]") -> T:
+def _either(there: "Callable[[Connection], Awaitable[T]]", alone: "Callable[[RegtestChain], Awaitable[T]]") -> T:
     """Ask the running market, or open the embedded chain where none runs.
 
     Raises:
@@ -141,7 +146,7 @@ def _either(there: "Callable[[Client], Awaitable[T]]", alone: "Callable[[Regtest
     return run(_asked(settings, there))
 
 
-async def _asked(settings: "Settings", ask: "Callable[[Client], Awaitable[T]]") -> T:
+async def _asked(settings: "Settings", ask: "Callable[[Connection], Awaitable[T]]") -> T:
     from services.bus.connect import connect
 
     async with await connect(settings, "party", name="cli") as client:

@@ -2,19 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import typer
 
 from domain.errors import Refused
+from ui.commands.refunding import refund_alone, refund_key
 from ui.commands.running import CLIENT, As, ask, attached, run, shown
 from ui.format import AsJson, columns, parse_msat, print_json, sat, say
 
 if TYPE_CHECKING:
     from services.client.session import Session
     from services.config import Settings
-    from services.projections.queries import Escrow
+    from services.projections.queries import Escrow, Reader
     from services.settlement.refund import EscrowReceipt
+    from ui.onchain import OnChain
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -23,7 +25,12 @@ app = typer.Typer(
 Amount = Annotated[int, typer.Argument(parser=parse_msat, metavar="SAT", help="As 12, 12sat or 1500msat.")]
 
 
+#: What `_amounts` has of an escrow.
+_AMOUNTS = ("funded", "free", "reserved", "released", "charged", "refunded")
+
+
 def add_to(root: typer.Typer) -> None:
+    app.command("refund-key")(refund_key)
     root.add_typer(app)
 
 
@@ -93,7 +100,9 @@ def refund(
     everything: Annotated[bool, typer.Option("--all", help="Everything that is free.")] = False,
     receipt: Annotated[
         Path | None,
-        typer.Option(help="Without the market: an escrow receipt; the wallet on this machine signs.", dir_okay=False),
+        typer.Option(
+            help="Without the market: an escrow receipt; the wallet on this machine signs.", exists=True, dir_okay=False
+        ),
     ] = None,
     to: Annotated[str, typer.Option(metavar="ADDRESS", help="With --receipt: where to; your wallet if absent.")] = "",
     rate: Annotated[
@@ -118,7 +127,7 @@ def refund(
     if receipt is not None:
         if amount is not None or everything:
             raise OneOrTheOther
-        _refund_alone(receipt, to, rate, as_, as_json)
+        refund_alone(receipt, to, rate, as_, as_json)
         return
     from services.client.session import Session
     from services.projections.queries import Reader
@@ -141,30 +150,6 @@ def refund(
 
     left = run(_moved(settings, as_, take))
     _done(left, as_json, f"{sat(taken[0])} go back to {as_} with the next payout")
-
-
-def _refund_alone(path: Path, to: str, rate: int, as_: str, as_json: bool) -> None:
-    """Sign the refund from receipt and wallet, with no market, no node and no network."""
-    from domain.bitcoin import parse, txid, vsize
-    from services.config import from_environment
-    from services.settlement import refund as alone
-    from services.settlement.wallet import wallet
-
-    receipt = alone.decode(path.read_bytes())
-    own = wallet(from_environment(), as_, network=receipt.network)
-    raw = alone.refund(receipt, own, rate_msat=rate * 1_000, address=to or None)
-    tx = parse(raw)
-    held_sat, left_sat = sum(coin.value_sat for coin in receipt.coins), tx.outputs[0].value_sat
-    valid_from = receipt.expires_height + 1
-    if as_json:
-        print_json(
-            {"raw": raw.hex(), "txid": txid(tx), "value_sat": left_sat, "fee_sat": held_sat - left_sat,
-             "vsize": vsize(raw), "valid_from_height": valid_from}
-        )  # fmt: skip
-        return
-    say(f"{left_sat:,} sat go to {to or own.payout_address()}, {held_sat - left_sat:,} sat to the miners")
-    say(f"nodes take it from block {valid_from:,} on")
-    print(raw.hex())
 
 
 @app.command("receipt")
@@ -211,7 +196,7 @@ def show(
     as_: As = CLIENT,
     as_json: AsJson = False,
 ) -> None:
-    """Show where the money is: free, reserved for jobs, released to workers, refunded.
+    """Show where the money is: free, reserved for jobs, released to workers, refunded; and its outputs on the chain.
 
     Examples:
 
@@ -223,20 +208,42 @@ def show(
 
     settings = attached()
     if everyone:
-        found = ask(lambda reader: reader.escrows())
         if as_json:
-            print_json(found)
+            print_json(ask(_held))
             return
+        found = ask(lambda reader: reader.escrows())
         names = known(settings)
         rows = [(one.escrow, names.get(one.client, "-"), *map(sat, _amounts(one).values())) for one in found]
-        print(columns([("escrow", "client", "funded", "free", "reserved", "released", "refunded"), *rows]))
+        print(columns([("escrow", "client", *_AMOUNTS), *rows]))
         return
     id_ = escrow.lower() or _own(settings, as_)
-    one = ask(lambda reader: reader.escrow(id_))
+
+    async def look(reader: "Reader") -> "tuple[Escrow, OnChain | None]":
+        from ui.onchain import on_chain
+
+        one = await reader.escrow(id_)
+        return one, await on_chain(reader, one.escrow)
+
+    one, held = ask(look)
     if as_json:
-        print_json(one)
+        print_json(_with_chain(one, held))
         return
     _show(one, known(settings).get(one.client, "another party"))
+    if held is not None:
+        _show_chain(one, held)
+
+
+async def _held(reader: "Reader") -> list[dict[str, Any]]:
+    """Every escrow with what the chain has of it."""
+    from ui.onchain import on_chain
+
+    return [_with_chain(one, await on_chain(reader, one.escrow)) for one in await reader.escrows()]
+
+
+def _with_chain(escrow: "Escrow", held: "OnChain | None") -> dict[str, Any]:
+    from msgspec.structs import asdict
+
+    return {**asdict(escrow), "chain": held}
 
 
 def _own(settings: "Settings", name: str) -> str:
@@ -298,3 +305,24 @@ def _show(escrow: "Escrow", owner: str) -> None:
     width = max(map(len, amounts.values()))
     for name, amount in amounts.items():
         print(f"  {name:<8}  {amount:>{width}}  {means[name]}")
+
+
+def _show_chain(escrow: "Escrow", held: "OnChain") -> None:
+    if held.address is None:
+        print(f"on {held.network}: no account yet; `pasar escrow fund` opens one")
+        return
+    print(f"on {held.network}, block {held.height:,}: {held.term}")
+    amounts = {
+        "holds": (escrow.on_chain_msat, "in the outputs below"),
+        "others'": (escrow.undrawn_msat, "of it, for workers, market and miners: the next payouts draw it"),
+        "leaving": (escrow.leaving_msat, "of it, taken back and not paid yet"),
+        "missing": (escrow.missing_msat, "spent without the market, or gone with its block"),
+    }
+    width = max(len(sat(amount)) for amount, _ in amounts.values())
+    for name, (amount, means) in amounts.items():
+        print(f"  {name:<10}  {sat(amount):>{width}}  {means}")
+    print(f"  {'address':<10}  {held.address}")
+    print(f"  {'back to':<10}  {held.paid_to}")
+    print(f"  {'descriptor':<10}  {held.descriptor}")
+    for output in held.outputs:
+        print(f"  {'output':<10}  {output.output}  {output.value_sat:,} sat, block {output.height:,}")

@@ -208,10 +208,11 @@ def _show(job: "Job", tasks: "list[Task]", waiting: "Waiting | None", limit: int
         print(waiting.sentence(datetime.now(UTC)))
         print(waiting.fix)
     each = f"{count(job.tasks, 'task')}, each by {count(job.replicas, 'worker')}"
+    miners = f" and {sat(job.chain_msat)} for miners" if job.chain_msat else ""
     left_msat = job.reserved_msat - job.paid_msat - job.charged_msat - job.freed_msat
-    fees_msat = job.fee_msat + job.chain_msat
     for what, said in {
-        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(fees_msat)} fees, {sat(job.stake_msat)} at stake",
+        "terms": f"{each}, {sat(job.price_msat)} a run, {sat(job.fee_msat)} fee{miners}, "
+        f"{sat(job.stake_msat)} at stake",
         "limits": f"{job.timeout_s} s and {job.memory_mb:,} MB a task, on {job.platforms}",
         "results": f"{job.accepted} verified, {job.rejected} rejected, {count(job.disputes, 'dispute')}",
         "money": f"{sat(job.paid_msat)} paid, {sat(job.charged_msat)} fee, "

@@ -242,6 +242,7 @@ async def _post(work: "Work", name: str, due_msat: int) -> tuple[str, int, int]:
 
 
 async def _not_enough(client: "Session", work: "Work", name: str, due_msat: int) -> Refused:
+    from domain.deposits import deposit_sat
     from domain.job import fee_msat
     from services.projections.queries import Reader
 
@@ -255,6 +256,6 @@ async def _not_enough(client: "Session", work: "Work", name: str, due_msat: int)
         fees = await reader.fees()
         fee = fee_msat(work.price_msat, fees.fee_ppm) + fee_msat(work.price_msat, fees.chain_ppm)
     needed_msat = due_msat or work.tasks * work.replicas * (work.price_msat + fee)
-    missing = sat(needed_msat - free_msat).replace(",", "").removesuffix(" sat")
+    missing = deposit_sat(needed_msat - free_msat)
     as_ = "" if name == CLIENT else f" --as {name}"
     return NotEnough(needed=sat(needed_msat), free=sat(free_msat), name=name, missing=missing, as_=as_)

@@ -13,13 +13,13 @@ from ui.page.context import Context
 from ui.page.parts import dialogs, html
 
 #: What is offered to begin with, in satoshi.
-USUAL_SAT: Final = "1000"
+USUAL_SAT: Final = "100000"
 
 
 def buttons(context: Context, escrow: Escrow | None) -> None:
     """What one can do with one's own account, if it is shown; where nothing can be done, the commands that do it."""
     if why := acting.hindrance(context):
-        html.show("acting.html", context, why=why, lines=["pasar escrow fund 1000", "pasar escrow refund --all"])
+        html.show("acting.html", context, why=why, lines=["pasar escrow fund 100000", "pasar escrow refund --all"])
         return
     client = acting.client()
     if escrow is not None and escrow.escrow != client.escrow:
@@ -37,7 +37,10 @@ def buttons(context: Context, escrow: Escrow | None) -> None:
 
 @st.dialog("Fund the escrow", on_dismiss=dialogs.close)
 def _fund(context: Context) -> None:
-    st.write("On this market it is play money, drawn from a faucet. What you do not spend comes back to you any time.")
+    st.write(
+        "It is paid to an output that you, the market and the arbiter hold together, and that is yours alone once its "
+        "term is over. Where the chain is this market's own it is play money, from a faucet."
+    )
     amount_msat = amount("Amount in sat", "fund_amount", USUAL_SAT)
     html.show("command.html", context, line=f"pasar escrow fund {in_units(amount_msat or 0)}")
     ready = amount_msat is not None and amount_msat > 0
@@ -50,7 +53,10 @@ def _fund(context: Context) -> None:
 
 @st.dialog("Take money back", on_dismiss=dialogs.close)
 def _refund(context: Context, own: Escrow) -> None:
-    st.write(f"{context.money(own.free_msat)} are free. What is reserved for posted jobs stays until they are over.")
+    st.write(
+        f"{context.money(own.free_msat)} are free. What is reserved for posted jobs stays until they are over. "
+        "The next payout brings it to your wallet, less what that costs on the chain."
+    )
     amount_msat = amount("Amount in sat", "refund_amount", in_units(own.free_msat))
     html.show("command.html", context, line=f"pasar escrow refund {in_units(amount_msat or 0)}")
     ready = amount_msat is not None and 0 < amount_msat <= own.free_msat

@@ -15,16 +15,28 @@ SELECT * FROM read.jobs
 SELECT * FROM read.tasks WHERE job = $1 ORDER BY task, replica LIMIT $2
 
 -- name: workers
-SELECT * FROM read.workers ORDER BY registered_at, worker
-
--- name: workers_starting
-SELECT * FROM read.workers WHERE starts_with(worker, $1) ORDER BY worker LIMIT 2
+SELECT w.*, coalesce(a.rewarded_msat, 0) AS paid_msat, w.earned_msat - coalesce(a.rewarded_msat, 0) AS due_msat,
+       coalesce(a.rewarding_msat, 0) AS paying_msat, w.withdrawn_msat - coalesce(a.returned_msat, 0) AS leaving_msat,
+       coalesce(c.missing_msat, 0)::bigint AS missing_msat, coalesce(c.live_msat, 0)::bigint AS on_chain_msat,
+       a.paid_to AS payout_script
+  FROM read.workers AS w
+  LEFT JOIN read.accounts AS a ON a.key = w.worker
+  LEFT JOIN (SELECT key, sum(value_sat) FILTER (WHERE state = 'held') * 1000 AS live_msat,
+                    sum(value_sat) FILTER (WHERE state = 'lost') * 1000 AS missing_msat
+               FROM read.coins WHERE state IN ('held', 'lost') GROUP BY key) AS c ON c.key = w.worker
+ WHERE $1::text IS NULL OR starts_with(w.worker, $1) ORDER BY w.registered_at, w.worker LIMIT $2
 
 -- name: escrows
-SELECT * FROM read.escrows ORDER BY escrow
-
--- name: escrows_starting
-SELECT * FROM read.escrows WHERE escrow >= $1 AND starts_with(escrow, $1) ORDER BY escrow LIMIT 2
+SELECT e.*, coalesce(a.drawn_msat, 0) AS drawn_msat,
+       e.released_msat + e.charged_msat - coalesce(a.drawn_msat, 0) AS undrawn_msat,
+       e.refunded_msat - coalesce(a.returned_msat, 0) AS leaving_msat, coalesce(c.missing_msat, 0)::bigint AS missing_msat,
+       coalesce(c.live_msat, 0)::bigint AS on_chain_msat
+  FROM read.escrows AS e
+  LEFT JOIN read.accounts AS a ON a.key = e.escrow
+  LEFT JOIN (SELECT key, sum(value_sat) FILTER (WHERE state = 'held') * 1000 AS live_msat,
+                    sum(value_sat) FILTER (WHERE state = 'lost') * 1000 AS missing_msat
+               FROM read.coins WHERE state IN ('held', 'lost') GROUP BY key) AS c ON c.key = e.escrow
+ WHERE $1::text IS NULL OR (e.escrow >= $1 AND starts_with(e.escrow, $1)) ORDER BY e.escrow LIMIT $2
 
 -- name: programs_starting
 SELECT * FROM read.programs WHERE starts_with(program, $1) ORDER BY program LIMIT 2

@@ -9,6 +9,9 @@ SELECT name, generation, revision, live, pos, poison_pos, poison, moved_at FROM 
 -- name: live
 SELECT name, generation, revision, pos FROM read.track WHERE live AND name = ANY($1::text[])
 
+-- name: tables
+SELECT tablename AS name FROM pg_tables WHERE schemaname = $1 ORDER BY tablename
+
 -- name: lock_rows
 SELECT generation, live, pos FROM read.track WHERE name = $1 ORDER BY generation FOR UPDATE
 

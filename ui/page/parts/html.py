@@ -13,7 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from msgspec import Struct
 
+from domain.bitcoin import address
 from domain.errors import Corrupt
+from domain.money import MSAT_PER_SAT
 from services.client import words
 from services.ledger.codec import decode_stored
 from services.ports import Stored
@@ -50,6 +52,7 @@ def _of(context: Context) -> dict[str, Callable[..., object] | Context]:
         "context": context,
         "href": context.href,
         "money": context.money,
+        "sats": lambda amount_sat: context.money(amount_sat * MSAT_PER_SAT),
         "ago": lambda moment: words.ago(moment, now=context.now),
         "until": lambda moment: words.until(moment, now=context.now),
     }
@@ -72,6 +75,9 @@ def _environment() -> Environment:
         "iso": _iso,
         "span": words.span,
         "coded": coded,
+        "capital": lambda text: text[:1].upper() + text[1:],
+        "address": lambda script, network: address(bytes.fromhex(script), network),
+        "number": lambda digits: int(digits, 16),
     }
     return made
 

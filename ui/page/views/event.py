@@ -47,6 +47,7 @@ def draw(context: Context) -> Watch:
         context,
         one=one,
         job=job,
+        epoch=getattr(one.event, "epoch", None),
         link=link,
         cause=cause,
         command=_command(context, one),

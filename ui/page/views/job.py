@@ -14,8 +14,8 @@ from services.viewing import flow, history
 from ui.page import process
 from ui.page.context import Context
 from ui.page.live import OFFERS, Watch
-from ui.page.parts import html
-from ui.page.parts.job import acts, receipt, result, told
+from ui.page.parts import html, settled
+from ui.page.parts.job import acts, pay, receipt, result, told
 from ui.page.parts.subscribing import origin, server
 
 _ID: Final = re.compile(r"[0-9a-f]{24}")
@@ -40,11 +40,13 @@ def draw(context: Context) -> Watch:
     if job.verified:
         result.draw(context, job, story)
     html.show("job_money.html", context, job=job, money_flow=flow.flow(job, entries), bill=flow.bill(job))
+    pay.draw(context, job, entries)
     told.draw(context, job, entries, story)
     told.evidence(context, job, story)
     receipt.draw(context, job)
     _subscribe(context, job)
-    return Watch((job.job, *OFFERS) if waits else (job.job,), still=confirms)
+    paying = settled.PAYOUTS if job.paid_msat and context.view.settled.chain() is not None else ()
+    return Watch((job.job, *(OFFERS if waits else ()), *paying), still=confirms)
 
 
 def _head(context: Context, job: Job) -> bool:

@@ -17,7 +17,8 @@ EVENTS_SHOWN: Final = 12
 def draw(context: Context) -> Watch:
     view = context.view
     busy = activity(view.latest("EscrowReleased", PAYMENTS_MAX), now=context.at)
-    html.show("market.html", context, totals=view.totals(), activity=busy)
+    settled = view.settled.on_chain() if view.settled.chain() is not None else None
+    html.show("market.html", context, totals=view.totals(), settled=settled, activity=busy)
     left, right = st.columns([3, 2], gap="large")
     with left:
         html.show("jobs_table.html", context, jobs=view.jobs(JOBS_SHOWN), title="Latest jobs")

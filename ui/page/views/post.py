@@ -5,7 +5,9 @@ from typing import Final
 
 import streamlit as st
 
+from domain.deposits import deposit_sat
 from domain.errors import Refused
+from domain.money import MSAT_PER_SAT
 from services.client import pricing
 from services.client.bill import Quote, seconds
 from services.client.session import Work
@@ -83,7 +85,7 @@ def _priced(context: Context, draft: Draft, own: Escrow) -> None:
 
 def _fund(context: Context, own: Escrow, missing_msat: int) -> None:
     """Fund what is missing; the draw is named after the account as it is, so that a double click funds it once."""
-    whole_msat = -(-missing_msat // 1000) * 1000
+    whole_msat = deposit_sat(missing_msat) * MSAT_PER_SAT
     if st.button(f"Fund {context.money(whole_msat)}", key="post_fund", type="primary"):
         once = hashlib.sha256(f"{own.escrow} {own.last_pos} {whole_msat}".encode()).hexdigest()[:32]
         try:

@@ -6,12 +6,12 @@ import streamlit as st
 
 from domain.errors import UnknownWorker
 from services.client.sentences import of_worker
-from services.viewing import money, uptime, worklog
+from services.viewing import dues, money, uptime, worklog
 from services.viewing.uptime import DAY, DAYS, HOUR, HOURS
 from ui.page import acting
 from ui.page.context import Context
 from ui.page.live import Watch
-from ui.page.parts import html
+from ui.page.parts import html, settled
 from ui.page.parts.subscribing import origin, server
 from ui.page.views.workers import rate, standing
 
@@ -19,6 +19,7 @@ from ui.page.views.workers import rate, standing
 EVENTS: Final = 400
 TASKS: Final = 20
 STAKE_LINES: Final = 12
+PAYMENTS: Final = 8
 
 
 def draw(context: Context) -> Watch:
@@ -32,7 +33,7 @@ def draw(context: Context) -> Watch:
         html.show("worker_unknown.html", context, asked=asked)
         return Watch(("WorkerRegistered",))
     turns = uptime.of_all(view).get(row.worker, [])
-    stake = money.of_worker(view, row, STAKE_LINES)
+    stake, next_ = money.of_worker(view, row, STAKE_LINES), dues.outlook(view)
     html.show(
         "worker.html",
         context,
@@ -50,5 +51,8 @@ def draw(context: Context) -> Watch:
         stake=stake,
         rulings=worklog.rulings(view, [line.move for line in stake.lines]),
         tasks=worklog.lately(view.latest(row.worker, EVENTS), TASKS),
+        chain=view.settled.chain(),
+        due=None if next_ is None else dues.of_worker(row, next_),
+        payments=view.settled.payments_of(row.worker, PAYMENTS),
     )
-    return Watch((row.worker,))
+    return Watch((row.worker, *(settled.PAYOUTS if next_ is not None else ())))
