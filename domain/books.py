@@ -212,11 +212,12 @@ class Books(Accounts):
     # ----------------------------------------------------------------------------------------- what jobs and stakes do
     def earn(self, event: EscrowReleased) -> None:
         """A worker earned its price."""
-        self.undrawn_msat[event.escrow] += event.amount_msat
+        amount_msat = event.amount_msat
+        self.undrawn_msat[event.escrow] += amount_msat
         by_job = self.earned_msat.get(event.worker)
         if by_job is None:
             by_job = self.earned_msat[event.worker] = {}
-        by_job[event.job] = by_job.get(event.job, 0) + event.amount_msat
+        by_job[event.job] = by_job.get(event.job, 0) + amount_msat
 
     def charge(self, event: FeeCharged) -> None:
         """The market earned its fee, and what it keeps for miners."""

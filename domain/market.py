@@ -497,13 +497,12 @@ class World:
     def _fold_money(self, event: EscrowReserved | EscrowReleased | FeeCharged | EscrowFreed) -> str:
         self.escrows[event.escrow] = escrow.evolve(self.escrows[event.escrow], event)
         self.jobs[event.job] = job.account(self.jobs[event.job], event)
-        match event:
-            case EscrowReleased():
-                self.books.earn(event)
-            case FeeCharged():
-                self.books.charge(event)
-            case _:
-                self.books.set_aside(event)
+        if isinstance(event, EscrowReleased):
+            self.books.earn(event)
+        elif isinstance(event, FeeCharged):
+            self.books.charge(event)
+        else:
+            self.books.set_aside(event)
         return event.job
 
     def _fold_escrow(self, event: EscrowOpened | EscrowFunded | EscrowRefunded) -> str:

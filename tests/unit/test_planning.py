@@ -465,6 +465,14 @@ def test_ending_escrow_pays_whom_it_can_and_the_rest_goes_to_the_reserve() -> No
     assert market.books.undrawn_msat[ESCROW] == left * 1_000
 
 
+def test_reserve_gets_no_dust() -> None:
+    market = lapsing(1_600, 100, chain_ppm=200_000)
+    found = check(market.paid(rung=-1))
+    assert list(rewards(found).values()) == [1_600]
+    assert found.planned.reserve_sat == 0
+    assert 0 < market.books.undrawn_msat[ESCROW] < CHANGE_MIN_SAT * 1_000
+
+
 def test_ending_escrow_that_holds_less_than_moving_it_costs_is_left() -> None:
     market = lapsing(900, chain_ppm=1_000_000)
     assert why(market, 10_000) == "nobody has enough due"
