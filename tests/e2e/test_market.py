@@ -61,7 +61,9 @@ def posted(market: Pasar, program: Path) -> dict[str, Any]:
         "job", "post", str(program), "--mapped", mapped, "--price", price, "--replicas", "2"
     )
     ended = market.json("job", "watch", found["job"][:10])
-    assert ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat paid to workers and 1.08 sat to the market."
+    assert (
+        ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat earned by workers and 1.08 sat to the market."
+    )
     return found
 
 
