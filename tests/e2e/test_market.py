@@ -300,7 +300,7 @@ def test_log_passes_the_audit_and_read_models_are_rebuilt_equal(market: Pasar, p
     verdict = market.json("audit")
     assert verdict["ok"]
     names = {model["name"] for model in market.json("projection", "list")}
-    assert names == {"jobs", "tasks", "workers", "escrows", "programs", "event_index"}
+    assert names == {"jobs", "tasks", "workers", "escrows", "programs", "settlement", "event_index"}
     stop = threading.Event()
     failures: list[str] = []
 
