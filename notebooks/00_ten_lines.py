@@ -23,7 +23,7 @@ m = pasar.connect()
 m.fund(pasar.sats(10_000))
 
 
-@m.job(budget=pasar.sats(10), replicas=2)
+@m.job(budget=pasar.sats(5_000), replicas=2)
 def table(n):
     return jnp.outer(n, n)
 

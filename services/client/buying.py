@@ -273,7 +273,7 @@ class Desk:
         if not isinstance(error, RefusedByMarket):
             return error
         try:
-            free_msat = (await self.escrow()).free_msat
+            free_msat = (await self.escrow()).usable_msat
         except Exception:  # what the market said is told without it
             return error
         return told(error, needed_msat=job.quote.due_msat if job.quote else 0, free_msat=free_msat)

@@ -115,7 +115,7 @@ class Market(Shown):
     @property
     def balance(self) -> Amount:
         """What is free in the escrow, after all that this client did."""
-        return Amount(self.escrow().free_msat)
+        return Amount(self.escrow().usable_msat)
 
     def fund(self, amount: Amount) -> Amount:
         """Put money into the escrow, from the faucet of an embedded chain.
@@ -273,12 +273,12 @@ class Market(Shown):
             return Card(title=title, sentence=str(refused))
         asking = [one for one in workers if one.asking and one.state == "active"]
         cheapest = f", from {sat(min(one.ask_msat or 0 for one in asking))} a task" if asking else ""
-        hint = "" if escrow.free_msat else " Fund it with m.fund(pasar.sats(10_000))."
+        hint = "" if escrow.usable_msat else " Fund it with m.fund(pasar.sats(10_000))."
         return Card(
             title=title,
-            sentence=f"{sat(escrow.free_msat)} free, {count(len(asking), 'worker')} at work{cheapest}.{hint}",
+            sentence=f"{sat(escrow.usable_msat)} free, {count(len(asking), 'worker')} at work{cheapest}.{hint}",
             lines=[
-                ("balance", f"{sat(escrow.free_msat)} free, {sat(escrow.reserved_msat)} reserved"),
+                ("balance", f"{sat(escrow.usable_msat)} free, {sat(escrow.reserved_msat)} reserved"),
                 ("workers", f"{len(asking)} of {len(workers)} take work"),
                 ("look", self._page or "pasar status, pasar job list, pasar events --follow"),
             ],

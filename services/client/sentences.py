@@ -45,7 +45,7 @@ def _in_work(job: "Job") -> str:
 
 
 def _money(job: "Job") -> str:
-    parts = [f"{sat(job.paid_msat)} paid to workers"]
+    parts = [f"{sat(job.paid_msat)} earned by workers"]
     if job.charged_msat:
         parts.append(f"{sat(job.charged_msat)} to the market")
     if job.freed_msat:

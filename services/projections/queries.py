@@ -212,6 +212,11 @@ class Escrow(Struct, frozen=True, kw_only=True):
     missing_msat: int = 0
     on_chain_msat: int = 0
 
+    @property
+    def usable_msat(self) -> int:
+        """Free money that its outputs hold."""
+        return max(0, self.free_msat - self.missing_msat)
+
 
 class Program(Struct, frozen=True, kw_only=True):
     """One admitted program: what a task of it takes, and how often it was posted."""

@@ -29,7 +29,7 @@ _Key = Annotated[str, Meta(pattern="^0[23][0-9a-f]{64}$")]
 
 
 class BadEscrowReceipt(Refused):
-    template = "the escrow receipt cannot be used: {reason}; take it from `pasar escrow show` or from your copy"
+    template = "the escrow receipt cannot be used: {reason}; take it from `pasar escrow receipt` or from your copy"
 
 
 class ForeignWallet(Refused):

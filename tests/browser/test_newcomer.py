@@ -35,7 +35,7 @@ def test_newcomer_buys_a_price_and_checks_the_receipt_with_no_command_after_the_
             one.sees("Post this job?")
             one.page.locator(".st-key-post_now button").click()
             one.page.wait_for_url(re.compile(r"/job\?id=[0-9a-f]{24}"))
-            one.sees(re.compile(r"Completed: 4 of 4 tasks verified, .* paid to workers"), within_s=60)
+            one.sees(re.compile(r"Completed: 4 of 4 tasks verified, .* earned by workers"), within_s=60)
             one.page.locator(".st-key-verify button").click()
             one.sees("The receipt holds for job")
             expect(one.page.get_by_role("row").filter(has_text="✓ holds")).to_have_count(11)

@@ -61,7 +61,9 @@ def posted(market: Pasar, program: Path) -> dict[str, Any]:
         "job", "post", str(program), "--mapped", mapped, "--price", price, "--replicas", "2"
     )
     ended = market.json("job", "watch", found["job"][:10])
-    assert ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat paid to workers and 1.08 sat to the market."
+    assert (
+        ended["sentence"] == "Completed: 12 of 12 tasks verified, 36 sat earned by workers and 1.08 sat to the market."
+    )
     return found
 
 
@@ -298,7 +300,7 @@ def test_log_passes_the_audit_and_read_models_are_rebuilt_equal(market: Pasar, p
     verdict = market.json("audit")
     assert verdict["ok"]
     names = {model["name"] for model in market.json("projection", "list")}
-    assert names == {"jobs", "tasks", "workers", "escrows", "programs", "event_index"}
+    assert names == {"jobs", "tasks", "workers", "escrows", "programs", "settlement", "event_index"}
     stop = threading.Event()
     failures: list[str] = []
 

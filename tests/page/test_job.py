@@ -83,7 +83,7 @@ def test_a_running_job_says_how_far_it_is_and_where_its_money_is() -> None:
 def test_a_completed_job_shows_evidence_and_its_bill() -> None:
     at = look(demo(), "job", {"id": DEMO})
     said = text(at)
-    assert "Completed: 24 of 24 tasks verified, 96 sat paid to workers and 0.96 sat to the market." in said
+    assert "Completed: 24 of 24 tasks verified, 96 sat earned by workers and 0.96 sat to the market." in said
     assert "96 sat to workers + 0.96 sat fee = 96.96 sat." in said
     assert "<b>12</b><span>of 60 results rejected by a referee&#39;s run</span>" in said
     assert "1 upheld, 1 rejected; evidence" in said

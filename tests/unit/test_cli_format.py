@@ -108,11 +108,11 @@ def a_job(**fields: Any) -> Job:
         ),
         (
             {"state": "completed", "verified": 4, "failed": 0, "paid_msat": 8_000},
-            "Completed: 4 of 4 tasks verified, 8 sat paid to workers.",
+            "Completed: 4 of 4 tasks verified, 8 sat earned by workers.",
         ),
         (
             {"state": "completed", "verified": 3, "failed": 1, "paid_msat": 6_000, "freed_msat": 2_000},
-            "Ended: 3 of 4 tasks verified, 1 not; 6 sat paid to workers and 2 sat free again in the escrow.",
+            "Ended: 3 of 4 tasks verified, 1 not; 6 sat earned by workers and 2 sat free again in the escrow.",
         ),
     ],
 )

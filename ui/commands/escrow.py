@@ -101,7 +101,7 @@ def refund(
     receipt: Annotated[
         Path | None,
         typer.Option(
-            help="Without the market: an escrow receipt; the wallet on this machine signs.", exists=True, dir_okay=False
+            help="Without the market: an escrow receipt; the wallet on this machine signs.", dir_okay=False
         ),
     ] = None,
     to: Annotated[str, typer.Option(metavar="ADDRESS", help="With --receipt: where to; your wallet if absent.")] = "",
@@ -140,7 +140,7 @@ def refund(
 
     async def take(client: Session) -> None:
         async with await Reader.open(url) as reader:
-            free_msat = (await reader.escrow(client.escrow)).free_msat
+            free_msat = (await reader.escrow(client.escrow)).usable_msat
         if everything:
             taken[0] = free_msat
         if taken[0] > free_msat:
@@ -149,7 +149,7 @@ def refund(
             await client.refund(taken[0])
 
     left = run(_moved(settings, as_, take))
-    _done(left, as_json, f"{sat(taken[0])} go back to {as_} with the next payout")
+    _done(left, as_json, f"{sat(taken[0])} go back to {as_} with the next payout, less what that costs on the chain")
 
 
 @app.command("receipt")
@@ -277,7 +277,7 @@ def _done(escrow: "Escrow", as_json: bool, what: str) -> None:
     if as_json:
         print_json(escrow)
     else:
-        print(f"{what}; {sat(escrow.free_msat)} are free now, {sat(escrow.reserved_msat)} reserved")
+        print(f"{what}; {sat(escrow.usable_msat)} are free now, {sat(escrow.reserved_msat)} reserved")
 
 
 def _amounts(escrow: "Escrow") -> dict[str, int]:
@@ -301,6 +301,8 @@ def _show(escrow: "Escrow", owner: str) -> None:
         "charged": "earned by the market",
         "refunded": "taken back",
     }
+    if escrow.missing_msat:
+        means["free"] += f"; only {sat(escrow.usable_msat)} of it is still there, see below"
     amounts = {name: sat(amount) for name, amount in _amounts(escrow).items()}
     width = max(map(len, amounts.values()))
     for name, amount in amounts.items():
@@ -316,7 +318,10 @@ def _show_chain(escrow: "Escrow", held: "OnChain") -> None:
         "holds": (escrow.on_chain_msat, "in the outputs below"),
         "others'": (escrow.undrawn_msat, "of it, for workers, market and miners: the next payouts draw it"),
         "leaving": (escrow.leaving_msat, "of it, taken back and not paid yet"),
-        "missing": (escrow.missing_msat, "spent without the market, or gone with its block"),
+        "missing": (
+            escrow.missing_msat,
+            "spent without the market, by its owner after the term say, or gone with its block",
+        ),
     }
     width = max(len(sat(amount)) for amount, _ in amounts.values())
     for name, (amount, means) in amounts.items():

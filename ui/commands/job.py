@@ -84,7 +84,7 @@ def list_(
     if as_json:
         print_json(found)
         return
-    heading = ("job", "state", "verified", "replicas", "price", "paid", "posted")
+    heading = ("job", "state", "verified", "replicas", "price", "earned", "posted")
     print(columns([heading, *map(_row, found)]))
     if not found:
         print("no job was posted" if state is None else f"no job is {state}")
@@ -215,7 +215,7 @@ def _show(job: "Job", tasks: "list[Task]", waiting: "Waiting | None", limit: int
         f"{sat(job.stake_msat)} at stake",
         "limits": f"{job.timeout_s} s and {job.memory_mb:,} MB a task, on {job.platforms}",
         "results": f"{job.accepted} verified, {job.rejected} rejected, {count(job.disputes, 'dispute')}",
-        "money": f"{sat(job.paid_msat)} paid, {sat(job.charged_msat)} fee, "
+        "money": f"{sat(job.paid_msat)} earned by workers, {sat(job.charged_msat)} fees, "
         f"{sat(left_msat)} still reserved, {sat(job.freed_msat)} freed",
         "program": job.program,
     }.items():

@@ -250,7 +250,7 @@ async def _not_enough(client: "Session", work: "Work", name: str, due_msat: int)
     assert settings.database_url is not None, "a stack that is up has a database"
     async with await Reader.open(settings.database_url) as reader:
         try:
-            free_msat = (await reader.escrow(client.escrow)).free_msat
+            free_msat = (await reader.escrow(client.escrow)).usable_msat
         except UnknownEscrow:
             free_msat = 0
         fees = await reader.fees()

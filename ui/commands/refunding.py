@@ -47,7 +47,7 @@ def refund_alone(path: Path, to: str, rate: int, as_: str, as_json: bool) -> Non
 
 
 def refund_key(
-    receipt: Annotated[Path, typer.Option(help="The escrow receipt of the term.", exists=True, dir_okay=False)],
+    receipt: Annotated[Path, typer.Option(help="The escrow receipt of the term.", dir_okay=False)],
     show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret.")] = False,
     as_: As = CLIENT,
     as_json: AsJson = False,

@@ -112,6 +112,10 @@ def up(
     if state.page_url:
         print(f"look at it on {state.page_url}")
     print(f"events   {state.nats_url}\ndatabase {state.database_url}\nstop it with `pasar down`")
+    if not workers:
+        print(
+            "no worker runs with it; `pasar worker run` starts one here, and `pasar up --workers 2` two with the market"
+        )
 
 
 def down(as_json: AsJson = False) -> None:

@@ -28,7 +28,9 @@ def buttons(context: Context, escrow: Escrow | None) -> None:
     html.show("own_account.html", context, own=own, party=acting.PARTY)
     with st.container(horizontal=True):
         st.button("Fund it", key="fund", on_click=dialogs.open_, args=("fund",))
-        st.button("Take money back", key="refund", disabled=not own.free_msat, on_click=dialogs.open_, args=("refund",))
+        st.button(
+            "Take money back", key="refund", disabled=not own.usable_msat, on_click=dialogs.open_, args=("refund",)
+        )
     if dialogs.shown() == "fund":
         _fund(context)
     elif dialogs.shown() == "refund":
@@ -54,14 +56,14 @@ def _fund(context: Context) -> None:
 @st.dialog("Take money back", on_dismiss=dialogs.close)
 def _refund(context: Context, own: Escrow) -> None:
     st.write(
-        f"{context.money(own.free_msat)} are free. What is reserved for posted jobs stays until they are over. "
+        f"{context.money(own.usable_msat)} are free. What is reserved for posted jobs stays until they are over. "
         "The next payout brings it to your wallet, less what that costs on the chain."
     )
-    amount_msat = amount("Amount in sat", "refund_amount", in_units(own.free_msat))
+    amount_msat = amount("Amount in sat", "refund_amount", in_units(own.usable_msat))
     html.show("command.html", context, line=f"pasar escrow refund {in_units(amount_msat or 0)}")
-    ready = amount_msat is not None and 0 < amount_msat <= own.free_msat
-    if amount_msat is not None and amount_msat > own.free_msat:
-        st.warning(f"Only {context.money(own.free_msat)} are free; take that or less.")
+    ready = amount_msat is not None and 0 < amount_msat <= own.usable_msat
+    if amount_msat is not None and amount_msat > own.usable_msat:
+        st.warning(f"Only {context.money(own.usable_msat)} are free; take that or less.")
     if st.button(f"Take back {context.money(amount_msat or 0)}", key="refund_now", type="primary", disabled=not ready):
         with st.spinner("refunding"):
             done = dialogs.do(lambda once: acting.client().refund(amount_msat or 0, once))

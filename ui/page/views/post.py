@@ -58,7 +58,7 @@ def _priced(context: Context, draft: Draft, own: Escrow) -> None:
     except Refused as refused:
         html.show("quote_refused.html", context, why=in_sat(str(refused)), line=draft.line)
         return
-    missing_msat = max(0, quoted.due_msat - own.free_msat)
+    missing_msat = max(0, quoted.due_msat - own.usable_msat)
     html.show(
         "quote.html",
         context,
