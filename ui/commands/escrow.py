@@ -100,9 +100,7 @@ def refund(
     everything: Annotated[bool, typer.Option("--all", help="Everything that is free.")] = False,
     receipt: Annotated[
         Path | None,
-        typer.Option(
-            help="Without the market: an escrow receipt; the wallet on this machine signs.", dir_okay=False
-        ),
+        typer.Option(help="Without the market: an escrow receipt; the wallet on this machine signs.", dir_okay=False),
     ] = None,
     to: Annotated[str, typer.Option(metavar="ADDRESS", help="With --receipt: where to; your wallet if absent.")] = "",
     rate: Annotated[
