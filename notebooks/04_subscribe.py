@@ -177,7 +177,7 @@ pd.DataFrame(rows, columns=titles).set_index("worker")
 
 # %%
 assert {key: (count, msat) for key, count, msat in kept} == {key: (payments[key], earned[key]) for key in earned}
-assert position() == head == len(history)
+assert position() >= head == len(history)  # the market has gone on: it pays on the chain
 folder.cleanup()
 Markdown(
     f"Equal to the millisatoshi: {sum(payments.values())} payments, {sum(earned.values()) / 1000:,g} sat, counted over "
