@@ -384,6 +384,7 @@ async def test_audit_finds_free_money_that_settlement_returns_before_the_term_en
 async def test_audit_passes_free_money_that_settlement_returns_when_the_term_ends() -> None:
     game = Simulation(1, clients=1, workers=1)
     client, worker = game.clients[0], game.workers[0]
+    assert game.chain is not None
     for account, owner in (("escrow", client), ("stake", worker)):
         game.chain.open(account, owner)
     ends = min(terms[-1].expires_height for terms in game.world.books.terms.values())
