@@ -60,7 +60,7 @@ class Simulation:
             ("inspector", INSPECTOR),
         ):
             self.do(commands.GrantRole(role, party), operator)  # type: ignore[arg-type]
-        self.do(commands.SetFee(300_000, 60_000), operator)
+        self.do(commands.SetFee(300_000, 60_000 if chain else 0), operator)
         meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
         self.do(commands.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:

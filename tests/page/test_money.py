@@ -1,5 +1,7 @@
 import re
 
+import pytest
+
 from services.projections.queries import Escrow
 from tests.page.recorded import Recorded, demo, look, text
 from tests.simulate import Simulation
@@ -55,9 +57,10 @@ def test_account_whose_row_is_wrong_does_not_close(monkeypatch) -> None:
     assert "0.001 sat are missing" in said
 
 
-def test_money_of_any_history_adds_up() -> None:
-    said = text(look(Recorded(Simulation(5).run(600).records), "money"))
-    assert said.count("✓ adds up") == 2
+@pytest.mark.parametrize(("chain", "sums"), [(False, 2), (True, 4)])
+def test_money_of_any_history_adds_up(chain: bool, sums: int) -> None:
+    said = text(look(Recorded(Simulation(5, chain=chain).run(600).records), "money"))
+    assert said.count("✓ adds up") == sums
     assert "✗" not in said
 
 
