@@ -215,19 +215,19 @@ class Accounts:
     def _hold(self, coin: Held) -> None:
         self.coins[coin.outpoint] = coin
         self._outpoints[coin.key][coin.outpoint] = None
-        self._see_end(coin.key)
+        if coin.key in self._ends:
+            self._ends[coin.key] = min(self._ends[coin.key], coin.term.expires_height)
 
     def _release(self, outpoint: str) -> Held:
         coin = self.coins.pop(outpoint)
         del self._outpoints[coin.key][outpoint]
-        self._see_end(coin.key)
+        if self._ends.get(coin.key) == coin.term.expires_height:
+            self._see_end(coin.key)
         return coin
 
     def _see_end(self, key: str) -> None:
-        terms = self.terms.get(key)
-        if terms:
-            holding = [terms[-1], *(coin.term for coin in self._coins_of(key))]
-            self._ends[key] = min(term.expires_height for term in holding)
+        holding = [self.terms[key][-1], *(coin.term for coin in self._coins_of(key))]
+        self._ends[key] = min(term.expires_height for term in holding)
 
 
 def witness_script_of(event: EscrowOpened | StakeOpened) -> bytes:

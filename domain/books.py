@@ -23,14 +23,11 @@ PLANNED, CONTESTED, SENT -- PayoutAbandoned --> ABANDONED   (terminal: all that 
 """
 
 from collections import defaultdict
-from enum import StrEnum
 from typing import Final
-
-from msgspec.structs import replace
 
 from domain import payout as built
 from domain.accounts import RESERVE, SAFETY_BLOCKS, TIPS, Accounts, Held, Taken, Term, key_of
-from domain.bitcoin import OutPoint, reference, reserve_script, txid
+from domain.bitcoin import OutPoint, reference, reserve_script
 from domain.events import (
     ChainAdvanced,
     ChainEvent,
@@ -54,7 +51,7 @@ from domain.events import (
     StakeWithdrawn,
 )
 from domain.money import MSAT_PER_SAT
-from domain.payout import saved
+from domain.payout import Payout, State, saved
 
 __all__ = [
     "DEEP_BLOCKS",
@@ -75,69 +72,6 @@ __all__ = [
 NO_ANCHOR: Final = "00" * 32
 #: So deep nothing changes any more: nothing less deep is a reason to give up a payout, or to spend a saved fee again.
 DEEP_BLOCKS: Final = 6
-
-
-class State(StrEnum):
-    PLANNED = "planned"
-    CONTESTED = "contested"
-    SENT = "sent"
-    CONFIRMED = "confirmed"
-    ABANDONED = "abandoned"
-
-
-class Payout:
-    """One payout and how far it is.
-
-    Attributes:
-        sent: The transaction that was handed to the network last, empty if none was.
-        spent, made: Its inputs, and its outputs to accounts, once it is confirmed.
-        reserve: What its output to the reserve is made of.
-        buried: No reorganisation that is followed reaches it; whom it paid and what it drew is not kept.
-    """
-
-    __slots__ = (
-        "_txids",
-        "allotted",
-        "buried",
-        "confirmed",
-        "made",
-        "planned",
-        "reserve",
-        "sent",
-        "spent",
-        "state",
-        "version",
-    )
-
-    def __init__(self, planned: PayoutPlanned, reserve: Term | None) -> None:
-        self.planned, self.reserve = planned, reserve
-        self.state = State.PLANNED
-        self.sent = ""
-        self.allotted: list[PayoutAllotted] = []
-        self.spent: list[Held] = []
-        self.made: list[str] = []
-        self.confirmed: PayoutConfirmed | None = None
-        self.buried = False
-        self.version = 1
-        self._txids: tuple[str, ...] = ()
-
-    @property
-    def open(self) -> bool:
-        return self.state in (State.PLANNED, State.CONTESTED, State.SENT)
-
-    @property
-    def txids(self) -> tuple[str, ...]:
-        """Ids of its transactions, cheapest first; of one that is buried the confirmed one's alone."""
-        if not self._txids and not self.buried:
-            rungs = range(len(self.planned.fees_sat))
-            self._txids = tuple(txid(built.transaction(self.planned, self.allotted, rung)) for rung in rungs)
-        return self._txids
-
-    def bury(self) -> None:
-        """Let go of what nobody asks for any more."""
-        self._txids = (self.confirmed.txid,) if self.confirmed is not None else ()
-        self.buried, self.planned = True, replace(self.planned, drawn=())
-        self.allotted, self.spent, self.made = [], [], []
 
 
 class Books(Accounts):

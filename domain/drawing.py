@@ -109,7 +109,7 @@ class Sources:
     """What may be drawn at a fee rate."""
 
     def __init__(self, books: Books, rate_msat: int, reserve: Term) -> None:
-        self._books, self._rate_msat, self._reserve = books, rate_msat, reserve
+        self._books, self.rate_msat, self._reserve = books, rate_msat, reserve
         self._coins: defaultdict[str, list[Held]] = defaultdict(list)
         for coin in books.coins.values():
             if not coin.epoch:
@@ -133,11 +133,11 @@ class Sources:
         return self._source(key, coins, pool_sat, due_sat) if coins else None
 
     def _spendable(self, key: str) -> list[Held]:
-        return [coin for coin in self._coins.get(key, ()) if coin.value_sat > fee_sat(INPUT_VB, self._rate_msat)]
+        return [coin for coin in self._coins.get(key, ()) if coin.value_sat > fee_sat(INPUT_VB, self.rate_msat)]
 
     def is_worth(self, amount_sat: int, vsize: int) -> bool:
         """Whether so much may cost so many virtual bytes."""
-        return fee_sat(vsize, self._rate_msat) * PPM <= amount_sat * FEE_PPM
+        return fee_sat(vsize, self.rate_msat) * PPM <= amount_sat * FEE_PPM
 
     def _source(self, key: str, coins: Sequence[Held], pool_sat: int, due_sat: int = 0) -> Source:
         term = self._books.term_of(key) if key != RESERVE else self._reserve
@@ -210,7 +210,7 @@ class Sources:
 
     def _pays(self, drawn: Draw) -> bool:
         """Whether it brings more than it costs: the last account is drawn for no more than is missing."""
-        return drawn.pool_sat > fee_sat(drawn.added_vb, self._rate_msat)
+        return drawn.pool_sat > fee_sat(drawn.added_vb, self.rate_msat)
 
     def _carried(self) -> tuple[Draw, int] | None:
         """Out of the reserve what is not forfeited, and how much that is; only if it is worth it."""

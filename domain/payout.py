@@ -8,11 +8,15 @@ The same payout is signed at each rung of the ladder; the rungs spend the same i
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Final
 
+from msgspec.structs import replace
+
+from domain.accounts import Held, Term
 from domain.bitcoin import RBF, Tx, TxIn, TxOut, op_return, outpoint
 from domain.bitcoin import txid as id_of
-from domain.events import Coin, PayoutAllotted, PayoutPlanned
+from domain.events import Coin, PayoutAllotted, PayoutConfirmed, PayoutPlanned
 from domain.merkle import hash_leaf, root_of
 from domain.money import MSAT_PER_SAT
 
@@ -21,6 +25,69 @@ LADDER: Final = (1, 2, 4)
 #: The most that the first rung pays for a virtual byte: the last stays below what nodes take for a mistake, 1,000 sat.
 RATE_MSAT_MAX: Final = 200_000
 _TAG: Final = hashlib.sha256(b"pasar/anchor/1").digest()
+
+
+class State(StrEnum):
+    PLANNED = "planned"
+    CONTESTED = "contested"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    ABANDONED = "abandoned"
+
+
+class Payout:
+    """One payout and how far it is.
+
+    Attributes:
+        sent: The transaction that was handed to the network last, empty if none was.
+        spent, made: Its inputs, and its outputs to accounts, once it is confirmed.
+        reserve: What its output to the reserve is made of.
+        buried: No reorganisation that is followed reaches it; whom it paid and what it drew is not kept.
+    """
+
+    __slots__ = (
+        "_txids",
+        "allotted",
+        "buried",
+        "confirmed",
+        "made",
+        "planned",
+        "reserve",
+        "sent",
+        "spent",
+        "state",
+        "version",
+    )
+
+    def __init__(self, planned: PayoutPlanned, reserve: Term | None) -> None:
+        self.planned, self.reserve = planned, reserve
+        self.state = State.PLANNED
+        self.sent = ""
+        self.allotted: list[PayoutAllotted] = []
+        self.spent: list[Held] = []
+        self.made: list[str] = []
+        self.confirmed: PayoutConfirmed | None = None
+        self.buried = False
+        self.version = 1
+        self._txids: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        return self.state in (State.PLANNED, State.CONTESTED, State.SENT)
+
+    @property
+    def txids(self) -> tuple[str, ...]:
+        """Ids of its transactions, cheapest first; of one that is buried the confirmed one's alone."""
+        if not self._txids and not self.buried:
+            rungs = range(len(self.planned.fees_sat))
+            self._txids = tuple(id_of(transaction(self.planned, self.allotted, rung)) for rung in rungs)
+        return self._txids
+
+    def bury(self) -> None:
+        """Let go of what nobody asks for any more."""
+        self._txids = (self.confirmed.txid,) if self.confirmed is not None else ()
+        self.buried, self.planned = True, replace(self.planned, drawn=())
+        self.allotted, self.spent, self.made = [], [], []
 
 
 def fee_sat(vsize: int, rate_msat: int) -> int:

@@ -10,52 +10,26 @@
 """
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 
-from domain import payout
+from domain import payees, payout
 from domain.bitcoin import dust_sat, op_return, p2wsh, payout_vsize, reserve_script
 from domain.books import Books, Term
-from domain.drawing import CHANGE_MIN_SAT, CHANGE_VB, FEE_PPM, Draw, Drawing, Sources
+from domain.drawing import CHANGE_MIN_SAT, FEE_PPM, Draw, Drawing, Sources
 from domain.errors import Refused
-from domain.events import Coin, Drawn, Due, Paid, PayoutAllotted, PayoutPlanned
+from domain.events import Coin, Drawn, Paid, PayoutAllotted, PayoutPlanned
 from domain.money import MSAT_PER_SAT, PPM
+from domain.payees import FRAME_VB, Payee, minimum_sat
 from domain.payout import LADDER, fee_sat
 
 #: Nodes relay no transaction above 400,000 weight units.
 VSIZE_MAX: Final = 99_900
-#: Workers that one payout pays, jobs that it pays one for, owners and emptied accounts that it serves.
-PAYEES_MAX, JOBS_MAX, OWNERS_MAX, EMPTIED_MAX = 3_200, 2_000, 100, 100
-#: What an output to a P2WPKH script adds.
-OUTPUT_VB: Final = 31
-#: What every payout has: version, lock time, counts, and the anchor.
-FRAME_VB: Final = 54
 
 
 class NothingToPay(Refused):
     template = "nothing can be paid now: {reason}"
-
-
-class Payee(NamedTuple):
-    """Attributes:
-    key: The account that it is taken from, where its owner takes it out.
-    """
-
-    due: Due
-    owner: str
-    amount_sat: int
-    script: bytes
-    key: str = ""
-
-    @property
-    def output_vb(self) -> int:
-        return 9 + len(self.script)
-
-
-def minimum_sat(rate_msat: int, output_vb: int = OUTPUT_VB) -> int:
-    """The least reward that is paid at this rate: its output's fee is at most 2 % of it."""
-    return max(CHANGE_MIN_SAT, -(-fee_sat(output_vb, rate_msat) * PPM // FEE_PPM))
 
 
 def plan(
@@ -139,88 +113,21 @@ class _Draft:
         self.reserve = Term("reserve", market, reserve_script(*keys), 0, b"")
         self.sources = Sources(books, rate_msat, self.reserve)
         self.fund_msat = max(0, books.fund_msat - sum(books.unsettled_msat().values()))
-        self.leaving = self._leaving()
-        self.emptied = self._emptied() if emptying else {}
-        self.rewards, self.market_sat = self._rewards(), self._market()
+        self.leaving = payees.owners(books, self.sources)
+        self.emptied = payees.emptied(books, self.sources, self._due()) if emptying else {}
+        self.rewards, self.market_sat = payees.rewards(books, rate_msat), books.fees_msat // MSAT_PER_SAT
+        if self.market_sat < minimum_sat(rate_msat, self._market_vb):
+            self.market_sat = 0
         self.fund_sat = 0
         self.fees_sat: tuple[int, ...] = ()
         self.drawing = Drawing([], 0, 0)
 
-    # ----------------------------------------------------------------------------------------------------- who is paid
-    def _rewards(self) -> list[Payee]:
-        """Workers whose reward is worth an output, the largest first."""
-        found = []
-        for worker, by_job in self.books.earned_msat.items():
-            term = self.books.term_of(worker)
-            amount_sat = sum(list(by_job.values())[:JOBS_MAX]) // MSAT_PER_SAT
-            if term is not None:
-                payee = Payee("reward", worker, amount_sat, term.payout_script)
-                if amount_sat >= self._least_sat(payee):
-                    found.append(payee)
-        return sorted(found, key=lambda payee: (-payee.amount_sat, payee.owner))[:PAYEES_MAX]
-
     def _least_sat(self, payee: Payee) -> int:
         return minimum_sat(self.rate_msat, payee.output_vb)
-
-    def _market(self) -> int:
-        market_sat = self.books.fees_msat // MSAT_PER_SAT
-        return market_sat if market_sat >= minimum_sat(self.rate_msat, self._market_vb) else 0
 
     @property
     def _market_vb(self) -> int:
         return 9 + len(self.chain.market_script) // 2
-
-    def _leaving(self) -> list[Payee]:
-        """Owners who take their own money out; what else the account must hold goes before them."""
-        found = []
-        for key, leaving_msat in self.books.leaving_msat.items():
-            source = self.sources.of(key, 0)
-            if source is None or leaving_msat < MSAT_PER_SAT:
-                continue
-            term, held_sat = source.term, sum(coin.value_sat for coin in source.coins)
-            free_sat = self.sources.holds_sat(key) - self._kept_sat(key, term)
-            amount_sat = min(leaving_msat // MSAT_PER_SAT, free_sat, held_sat)
-            if 0 < held_sat - amount_sat < CHANGE_MIN_SAT:
-                amount_sat = held_sat - CHANGE_MIN_SAT
-            due: Due = "escrow" if term.account == "escrow" else "stake"
-            payee = Payee(due, term.owner, amount_sat, term.payout_script, key)
-            most_vb = FRAME_VB + payee.output_vb + source._replace(due_sat=amount_sat).draw(0).added_vb
-            if amount_sat - fee_sat(most_vb, self.rate_msat) >= dust_sat(payee.script):
-                found.append(payee)
-        return sorted(found, key=lambda payee: (payee.due, payee.owner))[:OWNERS_MAX]
-
-    def _kept_sat(self, key: str, term: Term) -> int:
-        """What the account must hold before its owner gets anything, in sat, rounded up.
-
-        An escrow must hold what its jobs may cost, whatever it lost; what a stake lost, its worker has less at stake.
-        """
-        kept_msat = self.books.owed_msat.get(key, 0)
-        if term.account == "stake":
-            kept_msat = max(0, kept_msat - self.books.missing_msat.get(key, 0))
-        return -(-kept_msat // MSAT_PER_SAT)
-
-    def _emptied(self) -> dict[str, int]:
-        """Slashes that are worth the moving, and what the pool has where an owner can soon take all."""
-        books, due = self.books, self._due()
-        found = []
-        slashed_sat = {key: msat // MSAT_PER_SAT for key, msat in books.slashed_msat.items()}
-        for key, pool_sat in (slashed_sat | self.sources.undrawn_sat).items():
-            source = self.sources.of(key, pool_sat, due.get(key, 0))
-            if pool_sat < CHANGE_MIN_SAT or source is None:
-                continue
-            drawn = source.draw(source.pool_sat)
-            added_vb = drawn.added_vb + CHANGE_VB
-            worth = source.term.account == "stake" and self.sources.is_worth(drawn.pool_sat, added_vb)
-            saves = drawn.pool_sat > fee_sat(added_vb, self.rate_msat)
-            if worth or (saves and self._is_unsafe(key, pool_sat)):
-                found.append(drawn)
-        found.sort(key=lambda drawn: (-drawn.pool_sat, drawn.source.key))
-        return {one.source.key: one.pool_sat for one in found[:EMPTIED_MAX] if one.pool_sat >= CHANGE_MIN_SAT}
-
-    def _is_unsafe(self, key: str, pool_sat: int) -> bool:
-        """Whether the owner can take what the pool has in the account before long."""
-        risky_sat = self.books.at_risk_msat(key) // MSAT_PER_SAT
-        return self.books.is_lapsed(key) or 0 < risky_sat > self.sources.holds_sat(key) - pool_sat
 
     def _due(self) -> dict[str, int]:
         return {payee.key: payee.amount_sat for payee in self.leaving}
@@ -228,7 +135,7 @@ class _Draft:
     @property
     def urgent(self) -> bool:
         """Whether something is saved that would be lost otherwise."""
-        return any(self._is_unsafe(key, pool_sat) for key, pool_sat in self.emptied.items())
+        return any(payees.is_unsafe(self.books, self.sources, key, sat) for key, sat in self.emptied.items())
 
     # ------------------------------------------------------------------------------------------- until it is in balance
     def settle(self) -> str:
@@ -237,22 +144,22 @@ class _Draft:
         Returns:
             Why nothing can be paid, or nothing.
         """
-        reason, emptying = "", bool(self.emptied)
+        short, dear, emptying = "", "", bool(self.emptied)
         while self.rewards or self.market_sat or self.leaving or self.emptied:
             if emptying and not self.emptied:
                 break
             short_sat = self._balance()
             if short_sat:
-                reason = reason or "the outputs that it would be paid from hold too little, or too little each"
+                short = "the outputs that it would be paid from hold too little, or too little each"
                 self._pay_less(short_sat)
             elif (excess_vb := self._vsize() - VSIZE_MAX) > 0:
                 self._pay_fewer(excess_vb)
             elif problem := self._too_dear():
-                reason = reason or problem
+                dear = dear or problem
                 self._wait()
             else:
                 return ""
-        return reason or "nobody has enough due"
+        return dear or short or "nobody has enough due"
 
     def _pay_less(self, short_sat: int) -> None:
         """The market waits first, then workers with the smallest rewards, then what is to be emptied, then owners.

@@ -22,7 +22,7 @@ from domain.events import (
     TaskAssigned,
 )
 from domain.money import MSAT_PER_SAT
-from domain.planning import minimum_sat
+from domain.payees import minimum_sat
 from services import audit
 from services.client.session import Session, follow, read, session
 from services.config import Settings

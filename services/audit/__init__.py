@@ -18,7 +18,8 @@ from services.audit.anchors import Anchored
 from services.audit.coins import Coins
 from services.audit.invariant import Broken, Check, Invariant
 from services.audit.money import Money
-from services.audit.payouts import PaidOut, Payouts
+from services.audit.paid_out import PaidOut
+from services.audit.payouts import Payouts
 from services.audit.programs import Inspected, VerifiedBeforeReused
 from services.audit.work import BoundBeforeShown, OneHolder, PaidForVerified, SlashedByRuling
 from services.config import Settings

@@ -13,8 +13,8 @@ from domain.books import RESERVE, State
 from domain.drawing import CHANGE_VB, COINS_MAX, FEE_PPM, INPUT_VB
 from domain.events import EscrowReleased, PayoutAllotted
 from domain.money import MSAT_PER_SAT, PPM
+from domain.payees import OUTPUT_VB, minimum_sat
 from domain.payout import fee_sat
-from domain.planning import OUTPUT_VB, minimum_sat
 from services.client.words import sat
 from services.projections.queries import Worker
 from services.projections.settled import OnChain, Payout

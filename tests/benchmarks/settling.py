@@ -17,8 +17,9 @@ from domain.books import Books
 from domain.events import EscrowReleased, FeeCharged
 from domain.ids import escrow_id
 from domain.money import MSAT_PER_SAT, PPM
+from domain.payees import minimum_sat
 from domain.payout import LADDER, fee_sat
-from domain.planning import NothingToPay, minimum_sat, plan
+from domain.planning import NothingToPay, plan
 from services.config import CHAIN_PPM, FEE_PPM
 from services.settlement import signing
 from services.settlement.signing import Spend

@@ -19,7 +19,7 @@ from domain.bitcoin import parse
 from domain.books import Books
 from domain.events import AnyEvent, EscrowReleased, JobCompleted, PayoutAllotted, PayoutConfirmed, ResultVerified
 from domain.money import MSAT_PER_SAT
-from domain.planning import minimum_sat
+from domain.payees import minimum_sat
 from services import arrays, audit
 from services.bus.connect import connect
 from services.client.session import Session, Work

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from domain.events import JobCompleted
 from domain.money import MSAT_PER_SAT
-from domain.planning import minimum_sat
+from domain.payees import minimum_sat
 from services.client.session import session
 from services.config import Settings
 from services.ledger import codec

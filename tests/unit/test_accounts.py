@@ -3,7 +3,7 @@
 import pytest
 
 from domain import bitcoin, errors
-from domain.accounts import SAFETY_BLOCKS
+from domain.accounts import RESERVE, SAFETY_BLOCKS
 from domain.bitcoin import OutPoint, reference
 from domain.deposits import TERM_MAX, TERM_MIN, TERMS_MAX
 from domain.errors import AlreadyCredited, BadTerms, TermEnding, Unauthorised, UnknownWorker
@@ -42,6 +42,7 @@ from domain.settlement import (
 )
 from domain.stake import WithdrawStake
 from domain.worker import PlaceAsk, RegisterWorker
+from services.ledger import codec
 from tests.blocks import digest, p2wpkh, point
 from tests.onchain import ARBITER, EXPIRES, JOINED, OnChain, join_chain
 from tests.spec import ANNA, BEN, CARL, CLIENT, MALLORY, OPERATOR, Market, a_job
@@ -305,6 +306,18 @@ def test_output_that_somebody_else_spent_is_missing() -> None:
     market.whenever(market.theft(coin)).refused(UnknownOutput)
     market.whenever(market.deposit(CLIENT, 30_000, "one")).refused(AlreadyCredited)
     market.whenever(ReportTaken(digest("nobody's"), 0, digest("x"), JOINED)).refused(UnknownOutput)
+
+
+def test_output_of_the_reserve_that_was_taken_is_the_markets_own_loss() -> None:
+    market = OnChain().with_client_on_chain(300_000).with_workers(ANNA, BEN, sat=40_000).slashed(ANNA, 15_000, BEN)
+    market.earned(BEN, 40_000).paid()
+    (kept,) = [coin for coin in market.books.coins.values() if coin.key == RESERVE]
+    (taken,) = market.advanced().whenever(market.theft(kept)).then(CoinTaken)
+    assert taken == CoinTaken("reserve", OPERATOR, kept.outpoint, 15_000_000, digest("taken", kept.outpoint), 112)
+    assert codec.decode("CoinTaken.v1", codec.encode(taken)) == taken
+    assert market.books.missing_msat[RESERVE] == 15_000_000
+    assert market.whenever(market.reorganisation(111)).then(ChainReorganised, DepositRestored)
+    assert market.books.missing_msat[RESERVE] == 0
 
 
 def test_payout_is_no_theft() -> None:

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from domain import planning
 from domain.books import State
-from domain.planning import NothingToPay, minimum_sat
+from domain.payees import minimum_sat
+from domain.planning import NothingToPay
 from services.client import sentences
 from services.projections.queries import Worker
 from services.viewing import dues

@@ -1,7 +1,6 @@
 """Whom the next payout pays, out of what, and who bears the fee."""
 
 import pytest
-from msgspec.structs import replace
 
 from domain import bitcoin, payout, planning
 from domain.accounts import SAFETY_BLOCKS
@@ -20,7 +19,8 @@ from domain.events import (
 )
 from domain.ids import escrow_id
 from domain.money import PPM
-from domain.planning import PAYEES_MAX, VSIZE_MAX, NothingToPay, minimum_sat
+from domain.payees import JOBS_MAX, PAYEES_MAX, minimum_sat
+from domain.planning import VSIZE_MAX, NothingToPay
 from domain.settlement import PlanPayout, ReturnLapsed
 from services.settlement.follower import fold
 from tests.blocks import digest, p2wpkh, point
@@ -264,21 +264,13 @@ def test_escrow_that_has_too_little_for_the_fee_is_not_drawn_from() -> None:
 
 
 def test_fractions_of_many_escrows_are_taken_off_the_largest_reward() -> None:
-    market = OnChain(fee_ppm=0, chain_ppm=0).with_workers(ANNA, BEN)
-    clients = [key(letter) for letter in "GHI"]
-    for client in clients:
-        market.with_client_on_chain(100_000, client).earned(ANNA, 20_000.6, client)
-    market.earned(BEN, 20_000.5, clients[0])
-    market.books.fund_msat += 1_400_000
-    market.books.undrawn_msat[escrow_id(clients[0])] += 1_400_000
-    market.books.owed_msat[escrow_id(clients[0])] += 1_400_000
-    escrow = market.world.escrows[escrow_id(clients[0])]
-    market.world.escrows[escrow.id] = replace(escrow, free_msat=escrow.free_msat - 1_400_000)
-    market.books.fund_msat -= 700
-    market.books.forfeited_msat += 700
-    found = check(market.planned())
-    assert rewards(found) == {ANNA: 60_001, BEN: 20_000}
-    check_pool(market.books)
+    market = OnChain(fee_ppm=0, chain_ppm=9_320).with_workers(ANNA)
+    for letter in "GHI":
+        market.with_client_on_chain(100_000, key(letter)).earned(ANNA, 20_000.5, key(letter))
+    found = check(market.paid())
+    assert found.planned.fees_sat == (559,)  # the fund holds 559.2, each escrow 20,186.9 for the pool
+    assert rewards(found) == {ANNA: 3 * 20_186 - 559}
+    assert market.books.due_msat(ANNA) == 60_001_500 - 59_999_000
 
 
 # ----------------------------------------------------------------------------------------------------- owners who leave
@@ -636,9 +628,9 @@ def test_payout_is_never_larger_than_nodes_relay() -> None:
 
 
 def test_one_payout_pays_one_worker_for_a_bounded_number_of_jobs() -> None:
-    books = many(1, planning.JOBS_MAX + 7)
+    books = many(1, JOBS_MAX + 7)
     _, (allotted,) = plan(books)
-    assert len(allotted.paid) == planning.JOBS_MAX
+    assert len(allotted.paid) == JOBS_MAX
     assert len(books.earned_msat[allotted.owner]) == 7
 
 
