@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from domain import blobs, commands, dispute, escrow, job, stake, task, worker
+from domain import blobs, commands, dispute, escrow, job, settlement, stake, task, worker
 from domain.commands import Actor
 from domain.errors import Refused
 from domain.ids import escrow_id
@@ -36,10 +36,15 @@ BLOB = blobs.blob_ref(b"program", "0" * 32)
 
 
 class Simulation:
-    def __init__(self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR) -> None:
+    def __init__(
+        self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR, on_chain: bool = True
+    ) -> None:
+        """Args:
+        on_chain: Whether the market joins a chain; without one deposits are settlement's word, as in older logs.
+        """
         self.random = random.Random(seed)
         self.settlement, self.arbiter = SETTLEMENT, ARBITER
-        self.chain = ChainGame(self, seed)
+        self.chain = ChainGame(self, seed) if on_chain else None
         self.world = World(operator)
         self.now = START
         self.records: list[Stored] = []
@@ -55,7 +60,7 @@ class Simulation:
             ("inspector", INSPECTOR),
         ):
             self.do(commands.GrantRole(role, party), operator)  # type: ignore[arg-type]
-        self.do(commands.SetFee(300_000, 60_000), operator)
+        self.do(commands.SetFee(300_000, 60_000 if on_chain else 0), operator)
         meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
         self.do(commands.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:
@@ -86,7 +91,11 @@ class Simulation:
             self.records.append(Stored(*record))
 
     def deposit(self, account: str, owner: str, amount_msat: int) -> None:
-        self.chain.pay_in(account, owner, amount_msat)
+        if self.chain is not None:
+            self.chain.pay_in(account, owner, amount_msat)
+            return
+        deposit = settlement.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}")  # type: ignore[arg-type]
+        self.do(deposit, SETTLEMENT)
 
     # ------------------------------------------------------------------------------------------------------------ moves
     def post(self, *, tasks: int | None = None, replicas: int | None = None, stake_msat: int | None = None) -> None:
@@ -203,7 +212,8 @@ class Simulation:
 
     # ------------------------------------------------------------------------------------------------------------- play
     def step(self) -> None:
-        self.chain.step()
+        if self.chain is not None:
+            self.chain.step()
         party = self.random.choice(self.workers)
         honest = self.random.random() < 0.85
         moves: list[tuple[Callable[[], None], int]] = [
