@@ -54,7 +54,7 @@ class MemorySource:
 
 
 def a_market(seed: int = 11, *, steps: int = 900) -> Simulation:
-    return Simulation(seed, operator=MARKET.key, chain=False).run(steps).play_out()
+    return Simulation(seed, operator=MARKET.key, on_chain=False).run(steps).play_out()
 
 
 def eventful_job(records: Sequence[Stored]) -> str:

@@ -37,14 +37,14 @@ BLOB = blobs.blob_ref(b"program", "0" * 32)
 
 class Simulation:
     def __init__(
-        self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR, chain: bool = True
+        self, seed: int, *, clients: int = 3, workers: int = 6, operator: str = OPERATOR, on_chain: bool = True
     ) -> None:
         """Args:
-        chain: Whether money comes in and goes out on one.
+        on_chain: Whether the market joins a chain; without one deposits are settlement's word, as in older logs.
         """
         self.random = random.Random(seed)
         self.settlement, self.arbiter = SETTLEMENT, ARBITER
-        self.chain = ChainGame(self, seed) if chain else None
+        self.chain = ChainGame(self, seed) if on_chain else None
         self.world = World(operator)
         self.now = START
         self.records: list[Stored] = []
@@ -60,7 +60,7 @@ class Simulation:
             ("inspector", INSPECTOR),
         ):
             self.do(commands.GrantRole(role, party), operator)  # type: ignore[arg-type]
-        self.do(commands.SetFee(300_000, 60_000 if chain else 0), operator)
+        self.do(commands.SetFee(300_000, 60_000 if on_chain else 0), operator)
         meter = Meter(3_000_000_000, 0, 1_000_000_000, 1 << 20, 64, 64)
         self.do(commands.AdmitProgram(BLOB.address, "1d" * 32, meter, ("cpu",), "0.10.2"), INSPECTOR)
         for party in self.clients:
@@ -94,8 +94,8 @@ class Simulation:
         if self.chain is not None:
             self.chain.pay_in(account, owner, amount_msat)
             return
-        paid = settlement.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}")  # type: ignore[arg-type]
-        self.do(paid, SETTLEMENT)
+        deposit = settlement.ConfirmDeposit(account, owner, amount_msat, f"{self.serial:016x}")  # type: ignore[arg-type]
+        self.do(deposit, SETTLEMENT)
 
     # ------------------------------------------------------------------------------------------------------------ moves
     def post(self, *, tasks: int | None = None, replicas: int | None = None, stake_msat: int | None = None) -> None:

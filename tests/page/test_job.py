@@ -52,13 +52,13 @@ def recorded(game: Simulation, after: timedelta = timedelta(seconds=1)) -> Recor
 
 
 def played(*, replicas: int = 1) -> tuple[Simulation, str]:
-    game = Simulation(1, clients=1, workers=4, chain=False)
+    game = Simulation(1, clients=1, workers=4, on_chain=False)
     return game, post(game, replicas=replicas)
 
 
 # ----------------------------------------------------------------------------------------------------------- one job
 def test_an_open_job_that_waits_says_why_and_what_to_do() -> None:
-    game = Simulation(1, clients=1, workers=4, chain=False)
+    game = Simulation(1, clients=1, workers=4, on_chain=False)
     job = post(game, price_msat=1)
     said = text(look(recorded(game, timedelta(minutes=3)), "job", {"id": job}))
     assert "Offered: no worker has taken a task yet" in said
@@ -236,7 +236,7 @@ def test_the_timeline_says_in_words_what_it_draws() -> None:
 @cache
 def large() -> tuple[Recorded, str]:
     """A job of 10,004 events."""
-    game = Simulation(1, clients=1, workers=4, chain=False)
+    game = Simulation(1, clients=1, workers=4, on_chain=False)
     game.deposit("escrow", game.clients[0], 10**9)
     job = post(game, tasks=2_000)
     assert len(game.world.tasks_of[job]) == 2_000
@@ -314,7 +314,7 @@ def test_jobs_are_listed_newest_first_and_by_state() -> None:
 
 
 def test_more_jobs_are_shown_when_asked() -> None:
-    game = Simulation(1, clients=1, workers=1, chain=False)
+    game = Simulation(1, clients=1, workers=1, on_chain=False)
     game.deposit("escrow", game.clients[0], 10**9)
     for _ in range(60):
         game.now += timedelta(seconds=1)

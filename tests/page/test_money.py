@@ -57,9 +57,9 @@ def test_account_whose_row_is_wrong_does_not_close(monkeypatch) -> None:
     assert "0.001 sat are missing" in said
 
 
-@pytest.mark.parametrize(("chain", "sums"), [(False, 2), (True, 4)])
-def test_money_of_any_history_adds_up(chain: bool, sums: int) -> None:
-    said = text(look(Recorded(Simulation(5, chain=chain).run(600).records), "money"))
+@pytest.mark.parametrize(("on_chain", "sums"), [(False, 2), (True, 4)])
+def test_money_of_any_history_adds_up(on_chain: bool, sums: int) -> None:
+    said = text(look(Recorded(Simulation(5, on_chain=on_chain).run(600).records), "money"))
     assert said.count("✓ adds up") == sums
     assert "✗" not in said
 

@@ -173,18 +173,17 @@ def test_market_without_a_chain_is_said_to_have_none(file: Path) -> None:
     assert "not paid on a chain: the market has not joined one." in verify(file, "--any-key").stdout
 
 
-def test_verifying_loads_no_driver_and_takes_less_than_a_second(paid: Path) -> None:
+def test_verifying_loads_no_driver(paid: Path) -> None:
     """In a process of its own, as whoever keeps the file runs it."""
     told = (
-        "import sys, time; started = time.perf_counter()\n"
+        "import sys\n"
         "from ui.cli import app\n"
         f"try: app(['receipt', 'verify', {str(paid)!r}, '--any-key'])\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(time.perf_counter() - started, {name.partition('.')[0] for name in sys.modules})"
+        "print({name.partition('.')[0] for name in sys.modules})"
     )
     done = subprocess.run((sys.executable, "-c", told), capture_output=True, text=True, check=True).stdout
-    took_s, _, loaded = done.splitlines()[-1].partition(" ")
+    loaded = done.splitlines()[-1]
     assert "All 45,000 sat" in done
-    assert float(took_s) < 1
     for driver in ("asyncpg", "nats", "jax", "eventsourcing", "bitcoinlib", "pbk", "Crypto", "sqlalchemy"):
         assert f"'{driver}'" not in loaded

@@ -206,7 +206,7 @@ def test_tampered_receipt_is_refused(
 )
 def test_receipt_of_another_form_is_refused(receipt: EscrowReceipt, change: dict[str, Any]) -> None:
     told = msgspec.json.decode(encode(receipt))
-    with pytest.raises(BadEscrowReceipt, match=r"not in its form .*; take it from `pasar escrow show`"):
+    with pytest.raises(BadEscrowReceipt, match=r"not in its form .*; take it from `pasar escrow receipt`"):
         decode(msgspec.json.encode({**told, **change}))
 
 

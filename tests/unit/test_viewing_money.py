@@ -16,7 +16,7 @@ from tests.simulate import Simulation
 
 
 def a_view(seed: int, steps: int = 400, upto: int | None = None) -> Past:
-    archive = Archive(Simulation(seed, chain=False).run(steps).records)
+    archive = Archive(Simulation(seed, on_chain=False).run(steps).records)
     return Past(Folds(archive).at(archive.head() if upto is None else upto), archive)
 
 
