@@ -24,7 +24,7 @@ _HEIGHT_MAX: Final = 2_400
 
 def furnish(market: Pasar) -> dict[str, str]:
     """Jobs of several kinds, by what they show."""
-    market.text("escrow", "fund", "5000")
+    market.text("escrow", "fund", "1000000")
 
     def post(*arguments: str) -> str:
         return str(market.json("job", "post", *arguments)["job"])
