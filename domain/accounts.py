@@ -13,6 +13,7 @@ spent           -- PayoutReorged                              --> HELD
 What was REORGED or TAKEN is ``missing``: an account has so much less than its own books say.
 """
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from typing import Final, NamedTuple
 
@@ -90,7 +91,7 @@ def key_of(account: Account, owner: str) -> str:
     return escrow_id(owner) if account == "escrow" else owner if account == "stake" else RESERVE
 
 
-class Accounts:
+class Accounts(ABC):
     """Folds what happens to the accounts' outputs.
 
     Attributes:
@@ -195,9 +196,9 @@ class Accounts:
                 self._hold(coin._replace(height=event.height, epoch=epoch))
                 self.missing_msat[key] -= event.amount_msat
 
+    @abstractmethod
     def _is_open(self, epoch: int) -> bool:
         """Whether that payout may still spend what it was planned to."""
-        raise NotImplementedError
 
     def advance(self, event: ChainEvent) -> None:
         """The chain that settlement sees is another one."""

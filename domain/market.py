@@ -26,6 +26,7 @@ from domain import (
     task,
     worker,
 )
+from domain.bitcoin import OutPoint, reference
 from domain.books import Books, key_of
 from domain.commands import (
     Actor,
@@ -472,8 +473,9 @@ class World:
         return ""
 
     def _credit(self, event: StakeDeposited | EscrowFunded) -> None:
-        on_chain = event.vout is not None
-        self.references.add(f"{event.reference}{event.vout:08x}" if on_chain else event.reference)
+        self.references.add(
+            reference(OutPoint(event.reference, event.vout)) if event.vout is not None else event.reference
+        )
         self.books.deposit(event)
 
     def _fold_coin(self, event: CoinEvent) -> str:

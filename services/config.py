@@ -12,7 +12,7 @@ PASAR_BITCOIN_NETWORK   regtest (default), signet, testnet4 or main
 PASAR_BITCOIN_MAINNET   must be yes for main, where money is real
 PASAR_BITCOIN_RPC_URL   a Bitcoin Core node instead of the embedded chain: http://user:password@host:port
 PASAR_BITCOIN_COOKIE    that node's .cookie file, instead of user and password
-PASAR_BITCOIN_CONFIRMATIONS  blocks that make a deposit or a payout final (default: by network and amount)
+PASAR_BITCOIN_CONFIRMATIONS  blocks that make a deposit or a payout final (default: by network, 1 to 3)
 """
 
 import os

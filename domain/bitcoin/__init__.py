@@ -3,7 +3,7 @@
 A transaction's and a block's id is text, as everybody shows it; scripts, branches and roots are bytes as on the wire.
 """
 
-from domain.bitcoin.addresses import BadAddress, Network, NoAddress, address, script_of
+from domain.bitcoin.addresses import BadAddress, Network, NoAddress, address, script_beginnings, script_of
 from domain.bitcoin.blocks import BadBranch, Header, block_hash, has_work, merkle_branch, merkle_root_from, parse_header
 from domain.bitcoin.scripts import (
     HEIGHT_MAX,
@@ -81,6 +81,7 @@ __all__ = [
     "reference",
     "reserve_descriptor",
     "reserve_script",
+    "script_beginnings",
     "script_of",
     "serialize",
     "strip_witness",

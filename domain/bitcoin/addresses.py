@@ -3,7 +3,7 @@
 Source: BIP173 (bech32, version 0) and BIP350 (bech32m, versions 1 to 16).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NoReturn
 
 from domain.bitcoin.scripts import BECH32_ALPHABET, is_witness_program
@@ -16,6 +16,8 @@ _GENERATORS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3
 #: What the checksum comes out as, by witness version: 0 is bech32, the later ones are bech32m.
 _BECH32: Final = 1
 _BECH32M: Final = 0x2BC830A3
+#: How output scripts of each witness version begin, and how many letters of an address say what follows.
+_SCRIPTS: Final = {0: (("0014", 32), ("0020", 51)), 1: (("5120", 51),)}
 _LENGTH_MAX: Final = 90
 _SHOWN_MAX: Final = 100
 
@@ -71,6 +73,23 @@ def script_of(address: str, network: Network) -> bytes:
     if left or bits >= 5 or version > 16 or not _is_program(version, program):
         refuse("it names no output script")
     return bytes((version + 0x50 if version else 0, len(program), *program))
+
+
+def script_beginnings(text: str, network: Network) -> Iterator[str]:
+    """How the output scripts begin, in hex, whose address begins with these small letters; nothing if none does."""
+    prefix = f"{_PREFIXES[network]}1"
+    letters = text.removeprefix(prefix)
+    if not text.startswith(prefix) or not letters or not set(letters) <= set(BECH32_ALPHABET):
+        return
+    try:
+        yield script_of(text, network).hex()
+        return
+    except BadAddress:
+        words = [BECH32_ALPHABET.index(letter) for letter in letters]
+    for begins, most in _SCRIPTS.get(words[0], ()):
+        bits = "".join(f"{word:05b}" for word in words[1 : most + 1])
+        whole = len(bits) // 4 * 4
+        yield begins + (f"{int(bits[:whole], 2):0{whole // 4}x}" if whole else "")
 
 
 def _program(script: bytes) -> tuple[int, bytes]:

@@ -39,12 +39,23 @@ def merkle_branch(txids: Sequence[str], index: int) -> list[bytes]:
         raise BadBranch(reason=f"a block of {len(row)} transactions has none at {index}")
     branch = []
     while len(row) > 1:
-        if len(row) % 2:
-            row.append(row[-1])
-        branch.append(row[index ^ 1])
-        row = [double_sha256(row[place] + row[place + 1]) for place in range(0, len(row), 2)]
-        index //= 2
+        branch.append(row[min(index ^ 1, len(row) - 1)])
+        row, index = _above(row), index // 2
     return branch
+
+
+def merkle_root(hashes: Sequence[bytes]) -> bytes:
+    """The root that a header or a witness commitment holds, over at least one hash."""
+    row = list(hashes)
+    while len(row) > 1:
+        row = _above(row)
+    return row[0]
+
+
+def _above(row: list[bytes]) -> list[bytes]:
+    """The next row of the tree; the last hash of an odd row is paired with itself."""
+    row = [*row, row[-1]] if len(row) % 2 else row
+    return [double_sha256(row[place] + row[place + 1]) for place in range(0, len(row), 2)]
 
 
 def merkle_root_from(txid: str, index: int, branch: Sequence[bytes]) -> bytes:

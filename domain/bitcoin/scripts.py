@@ -11,6 +11,7 @@ import hashlib
 from functools import lru_cache
 from typing import Final
 
+from domain.bitcoin.encoding import compact_size, push, push_number
 from domain.errors import Refused
 
 #: Digits of bech32, which descriptors borrow for their checksum.
@@ -43,8 +44,8 @@ def escrow_script(keys: Keys, refund: bytes, height: int) -> bytes:
     _verify_keys(*keys, refund)
     if not 0 < height <= HEIGHT_MAX:
         raise BadScript(reason=f"height {height} is not from 1 to {HEIGHT_MAX}")
-    two_of_three = b"\x52" + b"".join(map(_push, keys)) + b"\x53\xae"
-    return two_of_three + b"\x73\x64" + _push(refund) + b"\xad" + _push_number(height) + b"\xb1\x68"
+    two_of_three = b"\x52" + b"".join(map(push, keys)) + b"\x53\xae"
+    return two_of_three + b"\x73\x64" + push(refund) + b"\xad" + push_number(height) + b"\xb1\x68"
 
 
 def reserve_script(market: bytes, arbiter: bytes) -> bytes:
@@ -54,7 +55,7 @@ def reserve_script(market: bytes, arbiter: bytes) -> bytes:
         BadScript: A key is no compressed point, or they are equal.
     """
     _verify_keys(market, arbiter)
-    return b"\x52" + _push(market) + _push(arbiter) + b"\x52\xae"
+    return b"\x52" + push(market) + push(arbiter) + b"\x52\xae"
 
 
 def escrow_descriptor(keys: Keys, refund: bytes, height: int) -> str:
@@ -90,7 +91,7 @@ def dust_sat(script: bytes) -> int:
     if script[:1] == b"\x6a":
         return 0
     spending = 67 if is_witness_program(script) else 148
-    return 3 * (8 + _length_bytes(len(script)) + len(script) + spending)
+    return 3 * (8 + len(compact_size(len(script))) + len(script) + spending)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -136,18 +137,3 @@ def _verify_keys(*keys: bytes) -> None:
             raise BadScript(reason=f"{key[:33].hex()} is no compressed public key")
     if len(set(keys)) < len(keys):
         raise BadScript(reason="two of its keys are the same")
-
-
-def _push(data: bytes) -> bytes:
-    return bytes((len(data),)) + data
-
-
-def _push_number(number: int) -> bytes:
-    """Shortest push of a positive number: sign bit clear, little end first."""
-    if number <= 16:
-        return bytes((0x50 + number,))
-    return _push(number.to_bytes(number.bit_length() // 8 + 1, "little"))
-
-
-def _length_bytes(length: int) -> int:
-    return 1 if length < 0xFD else 3 if length <= 0xFFFF else 5

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from domain.bitcoin.blocks import double_sha256
+from domain.bitcoin.encoding import compact_size
 from domain.errors import Refused
 
 #: Sequence of an input that may be replaced by a higher fee (BIP125) and is bound by no lock of its own.
@@ -83,7 +84,7 @@ def with_witness(tx: Tx, witnesses: Sequence[Sequence[bytes]]) -> bytes:
     if not any(witnesses):
         return serialize(tx)
     stacks = b"".join(
-        _size(len(stack)) + b"".join(_size(len(item)) + item for item in stack)
+        compact_size(len(stack)) + b"".join(compact_size(len(item)) + item for item in stack)
         for _, stack in zip(tx.inputs, witnesses, strict=True)
     )
     return b"".join((_u32(tx.version), b"\x00\x01", _body(tx), stacks, _u32(tx.locktime)))
@@ -145,9 +146,9 @@ def payout_vsize(inputs: Sequence[int], outputs: Sequence[bytes]) -> int:
             spent alike, by an empty item, two signatures and the script.
         outputs: Output scripts.
     """
-    base = 8 + len(_size(len(inputs))) + 41 * len(inputs) + len(_size(len(outputs)))
-    base += sum(8 + len(_size(len(script))) + len(script) for script in outputs)
-    stacks = sum(2 + 2 * (1 + _SIGNATURE_MAX) + len(_size(length)) + length for length in inputs)
+    base = 8 + len(compact_size(len(inputs))) + 41 * len(inputs) + len(compact_size(len(outputs)))
+    base += sum(8 + len(compact_size(len(script))) + len(script) for script in outputs)
+    stacks = sum(2 + 2 * (1 + _SIGNATURE_MAX) + len(compact_size(length)) + length for length in inputs)
     return (4 * base + 2 + stacks + 3) // 4
 
 
@@ -172,7 +173,7 @@ class Digests:
             script: That its witness shows; for a key's hash, the script that the hash stands for.
             value_sat: Of the output that it spends.
         """
-        spent = (self._outpoints[place], _size(len(script)), script, value_sat.to_bytes(8, "little"))
+        spent = (self._outpoints[place], compact_size(len(script)), script, value_sat.to_bytes(8, "little"))
         return double_sha256(b"".join((self._before, *spent, self._sequences[place], self._behind)))
 
 
@@ -231,10 +232,10 @@ class _Reader:
 
 
 def _body(tx: Tx) -> bytes:
-    parts = [_size(len(tx.inputs))]
+    parts = [compact_size(len(tx.inputs))]
     for spent in tx.inputs:
-        parts += [_outpoint(spent), _size(len(spent.script)), spent.script, _u32(spent.sequence)]
-    return b"".join((*parts, _size(len(tx.outputs)), *_outputs(tx)))
+        parts += [_outpoint(spent), compact_size(len(spent.script)), spent.script, _u32(spent.sequence)]
+    return b"".join((*parts, compact_size(len(tx.outputs)), *_outputs(tx)))
 
 
 def _outpoint(spent: TxIn) -> bytes:
@@ -242,19 +243,8 @@ def _outpoint(spent: TxIn) -> bytes:
 
 
 def _outputs(tx: Tx) -> list[bytes]:
-    return [made.value_sat.to_bytes(8, "little") + _size(len(made.script)) + made.script for made in tx.outputs]
+    return [made.value_sat.to_bytes(8, "little") + compact_size(len(made.script)) + made.script for made in tx.outputs]
 
 
 def _u32(number: int) -> bytes:
     return number.to_bytes(4, "little")
-
-
-def _size(size: int) -> bytes:
-    """Bitcoin's number of 1, 3, 5 or 9 bytes."""
-    if size < 0xFD:
-        return bytes((size,))
-    if size <= 0xFFFF:
-        return b"\xfd" + size.to_bytes(2, "little")
-    if size <= 0xFFFFFFFF:
-        return b"\xfe" + size.to_bytes(4, "little")
-    return b"\xff" + size.to_bytes(8, "little")

@@ -1,8 +1,9 @@
 """Who did it could do it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
+from domain.books import SAFETY_BLOCKS
 from domain.events import (
     AskPlaced,
     AskWithdrawn,
@@ -85,8 +86,6 @@ _BY_ROLE: Mapping[type, Role] = {
     JobExpired: "clock",
     ProgramAdmitted: "inspector",
 }
-#: Blocks before the end of a term from which on settlement returns an owner's free money.
-_SAFETY_BLOCKS: Final = 72
 
 
 class Actors(Invariant):
@@ -151,7 +150,7 @@ class Actors(Invariant):
 
     def _returns(self, account: str, stored: Stored) -> bool:
         """Whether settlement may return the account's free money: its term is about to end."""
-        ending = self.height is None or self.ends.get(account, 1 << 32) - _SAFETY_BLOCKS <= self.height
+        ending = self.height is None or self.ends.get(account, 1 << 32) - SAFETY_BLOCKS <= self.height
         return ending and ("settlement", _actor(stored)) in self.roles
 
     def open_escrow(self, event: EscrowOpened, stored: Stored) -> None:

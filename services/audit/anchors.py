@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from domain import payout
+from domain.books import NO_ANCHOR
 from domain.events import ChainJoined, PayoutAbandoned, PayoutAllotted, PayoutPlanned, RoleGranted
 from services.audit.invariant import Broken, Check, Invariant, need
 from services.ledger import merkle
@@ -12,8 +13,6 @@ from services.ports import Stored
 
 #: Leaves of the log that are kept to find the roots that payouts bind: a payout binds the log as it was a moment ago.
 KEPT: Final = 1 << 16
-#: What the first anchor follows.
-_NONE: Final = "00" * 32
 
 
 class Trail:
@@ -85,7 +84,7 @@ class Anchored(Invariant):
     def plan(self, event: PayoutPlanned, stored: Stored) -> None:
         self._finish()
         newest = next(reversed(self.planned.values()), None)
-        need(event.previous == (newest.anchor if newest else _NONE), "it does not follow the anchor before it")
+        need(event.previous == (newest.anchor if newest else NO_ANCHOR), "it does not follow the anchor before it")
         need(event.size < stored.position, f"it binds {event.size} events and is event {stored.position} itself")
         need(newest is None or event.size >= newest.size, "it binds less of the log than the payout before it")
         root = self.trail.root(event.size) if self.trail is not None else None

@@ -4,11 +4,9 @@ It is what parties need who have no node of their own: where the chain ends, a t
 embedded chain blocks to be mined.
 """
 
-import asyncio
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
-import nats.errors
 from msgspec import Meta, Struct
 from nats.aio.client import Client
 
@@ -16,6 +14,7 @@ from domain.bitcoin import Network
 from domain.errors import Refused
 from domain.ids import Height, OutPoint, PublicKey, Script, Txid
 from domain.money import Sat
+from services.bus.asking import ask
 
 SUBJECT: Final = "pasar.chain"
 #: What these functions ask over.
@@ -24,7 +23,6 @@ Connection: TypeAlias = Client
 MINE_MAX: Final = 5_000
 #: No node relays a transaction of more bytes.
 RAW_BYTES_MAX: Final = 400_000
-_RETRY_S: Final = 0.2
 
 
 class AskTip(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -149,15 +147,8 @@ async def mine(client: Client, blocks: int, *, timeout_s: float = 60) -> Tip:
 
 
 async def _ask(client: Client, request: Request, timeout_s: float) -> Tip | Coins | Sent:
-    asked = msgspec.json.encode(request)
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                heard = await client.request(SUBJECT, asked, timeout=timeout_s)
-                break
-            except nats.errors.NoRespondersError:
-                await asyncio.sleep(_RETRY_S)
-    answer: Answer = msgspec.json.decode(heard.data, type=Answer)
+    heard = await ask(client, SUBJECT, msgspec.json.encode(request), timeout_s)
+    answer: Answer = msgspec.json.decode(heard, type=Answer)
     if isinstance(answer, No):
         raise ChainRefused(name=answer.name, reason=answer.reason)
     return answer

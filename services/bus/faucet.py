@@ -1,21 +1,19 @@
 """The faucet of an embedded chain on the wire: a request for play money, answered once the market has counted it."""
 
-import asyncio
 import secrets
 from typing import Final
 
 import msgspec
-import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
 
 from domain.ids import PartyKey
 from domain.money import PositiveMsat
+from services.bus.asking import ask
 from services.bus.client import RefusedByMarket
 from services.bus.commands import Reply, decode_reply
 
 SUBJECT: Final = "pasar.faucet"
-_RETRY_S: Final = 0.2
 
 
 class Draw(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -43,14 +41,7 @@ async def draw(
         TimeoutError: No faucet answers here.
     """
     asked = msgspec.json.encode(Draw(account, owner, amount_msat, request or secrets.token_hex(16)))
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                answer = await client.request(SUBJECT, asked, timeout=timeout_s)
-                break
-            except nats.errors.NoRespondersError:
-                await asyncio.sleep(_RETRY_S)
-    reply = decode_reply(answer.data)
+    reply = decode_reply(await ask(client, SUBJECT, asked, timeout_s))
     if reply.refused:
         raise RefusedByMarket(reply.refused[0])
     return reply

@@ -1,9 +1,6 @@
 """Asking the inspector about a program: the request and its answer, as JSON over NATS."""
 
-import asyncio
-
 import msgspec
-import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
 
@@ -12,11 +9,11 @@ from domain.events import Platform
 from domain.ids import Address, Digest, Version
 from domain.meter import Meter
 from services.bus.alphabets import check_of
+from services.bus.asking import ask
 from services.bus.client import RefusedByMarket
 from services.bus.commands import Refusal
 
 SUBJECT = "pasar.inspect"
-_RETRY_S = 0.2
 
 
 class Inspect(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -70,14 +67,7 @@ async def inspect(client: Client, program: str, *, admit: bool, timeout_s: float
         TimeoutError: No inspector answers.
     """
     asked = msgspec.json.encode(Inspect(program, admit))
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                message = await client.request(SUBJECT, asked, timeout=timeout_s)
-                break
-            except nats.errors.NoRespondersError:
-                await asyncio.sleep(_RETRY_S)
-    answer = msgspec.json.decode(message.data, type=Answer)
+    answer = msgspec.json.decode(await ask(client, SUBJECT, asked, timeout_s), type=Answer)
     if answer.refusal is not None:
         raise RefusedByMarket(answer.refusal)
     assert answer.finding is not None, "an answer holds one of both"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from domain.bitcoin import escrow_script, p2wsh
+from domain.bitcoin import OutPoint, escrow_script, p2wsh, reference
 from domain.books import RESERVE, State, key_of
 from domain.events import (
     Account,
@@ -91,7 +91,7 @@ def _deposited(changed: Changed, event: EscrowFunded | StakeDeposited, position:
     account: Account = "escrow" if isinstance(event, EscrowFunded) else "stake"
     row = changed.account(account, event.client if isinstance(event, EscrowFunded) else event.worker, position)
     row.deposited_msat += event.amount_msat
-    outpoint, value_sat = f"{event.reference}{event.vout:08x}", event.amount_msat // MSAT_PER_SAT
+    outpoint, value_sat = reference(OutPoint(event.reference, event.vout)), event.amount_msat // MSAT_PER_SAT
     changed.coins[outpoint] = CoinRow(outpoint, row.key, value_sat, event.height, None, event.term, 0, "held", position)
 
 

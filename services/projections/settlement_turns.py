@@ -9,6 +9,7 @@ payout's plan is before its turns and nothing else depends on their order.
 from collections.abc import Sequence
 from typing import Any
 
+from domain.bitcoin import OutPoint, reference
 from domain.books import State
 from domain.money import MSAT_PER_SAT
 from domain.payout import LADDER, fee_sat
@@ -55,7 +56,7 @@ def apply(changed: Changed) -> None:
     for turn in changed.turns:
         _settle(changed, turn)
         if turn.txid is not None:
-            _move(changed, turn)
+            _move(changed, turn, turn.txid)
     for epoch in sorted({turn.epoch for turn in changed.turns if turn.txid is not None}):
         _save(changed, epoch)
     for said in changed.said.values():
@@ -102,7 +103,7 @@ def _saved_sat(row: PayoutRow, paid_sat: int) -> int:
     return (row.fund_sat or 0) - paid_sat + sum(fee_sat(vb, rate_msat) for vb in row.borne_vb)
 
 
-def _move(changed: Changed, turn: Turn) -> None:
+def _move(changed: Changed, turn: Turn, txid: str) -> None:
     """Coins that its transaction makes and spends, or does not any more."""
     row, draws = changed.payouts[turn.epoch], changed.draws[turn.epoch]
     behind = row.payees + bool(row.market_sat) + 1
@@ -110,7 +111,7 @@ def _move(changed: Changed, turn: Turn) -> None:
     for draw in draws:
         if draw.change is None:
             continue
-        outpoint = f"{turn.txid}{behind + draw.change:08x}"
+        outpoint = reference(OutPoint(txid, behind + draw.change))
         coin = changed.coins.get(outpoint)
         if coin is None:
             value_sat, height, last = draw.change_sat + saved_sat, turn.height or 0, (_made(turn), turn.position)

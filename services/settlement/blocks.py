@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from domain.bitcoin import BadTransaction, Tx
-from domain.bitcoin.blocks import double_sha256
+from domain.bitcoin.encoding import compact_size
 
 HEADER_BYTES: Final = 80
 WEIGHT_MAX: Final = 4_000_000
@@ -38,30 +38,7 @@ def split(raw: bytes) -> list[bytes]:
 
 def join(header: bytes, transactions: Sequence[bytes]) -> bytes:
     """The block of these transactions."""
-    return b"".join((header, size(len(transactions)), *transactions))
-
-
-def merkle_root(hashes: Sequence[bytes]) -> bytes:
-    """The root that a header or a witness commitment holds; the last hash of an odd row is paired with itself."""
-    row = list(hashes)
-    while len(row) > 1:
-        if len(row) % 2:
-            row.append(row[-1])
-        row = [double_sha256(row[place] + row[place + 1]) for place in range(0, len(row), 2)]
-    return row[0]
-
-
-def size(number: int) -> bytes:
-    """Bitcoin's number of 1, 3, 5 or 9 bytes."""
-    if number < 0xFD:
-        return bytes((number,))
-    width = 2 if number <= 0xFFFF else 4 if number <= 0xFFFFFFFF else 8
-    return bytes((0xFC + width.bit_length() - 1,)) + number.to_bytes(width, "little")
-
-
-def push(data: bytes) -> bytes:
-    """A script's push of up to 75 bytes."""
-    return bytes((len(data),)) + data
+    return b"".join((header, compact_size(len(transactions)), *transactions))
 
 
 def witnesses(raw: bytes, inputs: int) -> list[list[bytes]]:

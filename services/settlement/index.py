@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from domain.bitcoin import OutPoint, Tx, block_hash, parse, parse_header, txid
+from domain.bitcoin.blocks import merkle_root
 from domain.errors import Corrupt
 from services.ports import BlockId, Unspent
-from services.settlement.blocks import HEADER_BYTES, merkle_root, split
+from services.settlement.blocks import HEADER_BYTES, split
 
 #: The block that every regtest chain begins with. Its reward can never be spent.
 GENESIS: Final = bytes.fromhex(

@@ -8,9 +8,10 @@ from struct import pack
 from typing import Final
 
 from domain.bitcoin import OutPoint, Tx, TxIn, TxOut, has_work, serialize, strip_witness, with_witness
-from domain.bitcoin.blocks import double_sha256
+from domain.bitcoin.blocks import double_sha256, merkle_root
+from domain.bitcoin.encoding import push, push_number
 from services.ports import BlockId
-from services.settlement.blocks import join, merkle_root, push
+from services.settlement.blocks import join
 from services.settlement.index import median
 
 #: Weight that a block keeps for header and reward.
@@ -52,7 +53,7 @@ def template(
     txids = [double_sha256(strip_witness(raw)) for raw in transactions]
     witness_root = merkle_root([_NOTHING, *map(double_sha256, transactions)])
     commitment = TxOut(0, _COMMITMENT + double_sha256(witness_root + _NOTHING))
-    mark = _height(previous.height + 1) + push(tag)
+    mark = push_number(previous.height + 1) + push(tag)
     source = TxIn(OutPoint(_NOTHING.hex(), 0xFFFFFFFF), 0xFFFFFFFF, mark)
     reward = Tx((source,), (TxOut(reward_sat, script), commitment))
     root = merkle_root([double_sha256(serialize(reward)), *txids])
@@ -62,10 +63,3 @@ def template(
     while not has_work(header := start + pack("<I", nonce)):
         nonce += 1
     return join(header, [with_witness(reward, [[_NOTHING]]), *transactions])
-
-
-def _height(height: int) -> bytes:
-    """The push of a height (BIP34)."""
-    if height <= 16:
-        return bytes((0x50 + height,))
-    return push(height.to_bytes(height.bit_length() // 8 + 1, "little"))

@@ -44,9 +44,8 @@ async def read_blocks(settings: Settings, start: int = 0) -> list[Block]:
 
 
 async def _from_node(settings: Settings, url: str, start: int) -> list[Block]:
-    from services.settlement.core import (
-        BitcoinCore,
-    )  # here: it loads Bitcoin Core's code, which reading a file does not
+    # here: it loads Bitcoin Core's code, which reading a file does not
+    from services.settlement.core import BitcoinCore
     from services.settlement.rpc import Rpc
 
     chain = await BitcoinCore.open(Rpc(url, cookie=settings.bitcoin_cookie), settings.network)

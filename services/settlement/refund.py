@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from domain import bitcoin
+from domain import bitcoin, payout
 from domain.bitcoin import TIMELOCKED, BadScript, Network, OutPoint, Tx, TxIn, TxOut
 from domain.errors import Refused
+from domain.money import MSAT_PER_SAT
 from services.config import Secret
 from services.settlement import signing
 from services.settlement.signing import Spend
@@ -21,7 +22,6 @@ from services.settlement.wallet import Role, Signer, Wallet
 
 #: More than this for a virtual byte is a mistake: a thousand satoshi.
 RATE_MAX_MSAT = 1_000_000
-_MSAT_PER_SAT = 1_000
 #: The most inputs that a transaction may have and still be relayed (400,000 weight units).
 COINS_MAX = 900
 
@@ -175,16 +175,16 @@ def refund(receipt: EscrowReceipt, wallet: Wallet, *, rate_msat: int, address: s
         raise NothingToRefund
     if len({(coin.txid, coin.vout) for coin in receipt.coins}) < len(receipt.coins):
         raise BadEscrowReceipt(reason="it names a coin twice")
-    if not _MSAT_PER_SAT <= rate_msat <= RATE_MAX_MSAT:
+    if not MSAT_PER_SAT <= rate_msat <= RATE_MAX_MSAT:
         raise BadFeeRate(rate_msat=rate_msat, most_msat=RATE_MAX_MSAT)
     signer = _verify_owner(receipt, wallet)
     to = bitcoin.script_of(address, receipt.network) if address else wallet.payout_script()
     coin_vb = refund_vsize(2, len(script), to) - refund_vsize(1, len(script), to)
-    worth = [coin for coin in receipt.coins if coin.value_sat * _MSAT_PER_SAT > coin_vb * rate_msat] or receipt.coins
+    worth = [coin for coin in receipt.coins if coin.value_sat * MSAT_PER_SAT > coin_vb * rate_msat] or receipt.coins
     inputs = tuple(TxIn(OutPoint(coin.txid, coin.vout), TIMELOCKED) for coin in worth)
     spends = [Spend(coin.value_sat, script) for coin in worth]
     held_sat = sum(coin.value_sat for coin in worth)
-    fee_sat = -(-refund_vsize(len(inputs), len(script), to) * rate_msat // _MSAT_PER_SAT)
+    fee_sat = payout.fee_sat(refund_vsize(len(inputs), len(script), to), rate_msat)
     if held_sat - fee_sat < bitcoin.dust_sat(to):
         raise RefundTooSmall(held_sat=held_sat, fee_sat=fee_sat, dust_sat=bitcoin.dust_sat(to))
     return signing.refund(Tx(inputs, (TxOut(held_sat - fee_sat, to),), receipt.expires_height), spends, signer)

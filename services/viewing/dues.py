@@ -81,7 +81,7 @@ def outlook(view: View) -> Outlook | None:
     open_ = next((one for one in reversed(last) if one.open), None)
     rate_msat = last[0].rate_msat if last else RATE_MSAT
     totals, found, least_sat = view.totals(), view.settled.on_chain(), minimum_sat(rate_msat)
-    ready = [sat for one in view.workers() if (sat := ready_sat(one)) >= least_sat and one.payout_script]
+    ready = [ready_sat(one) for one in view.workers() if ready_sat(one) >= least_sat and one.payout_script]
     fund_sat = (found.fund_msat - found.miners_msat + found.borne_msat) // MSAT_PER_SAT
     fund_sat -= open_.fund_sat if open_ else 0
     market_sat = _market_sat(totals, found, open_)

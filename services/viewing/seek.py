@@ -4,16 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from domain.bitcoin import BadAddress, Network, NoAddress, address, script_of
+from domain.bitcoin import Network, NoAddress, OutPoint, address, reference, script_beginnings
 from domain.events import PayoutBroadcast
 from services.ledger.codec import decode_stored
 from services.projections.settled import Named
 from services.viewing.view import View
 
-_ALPHABET: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_PREFIXES: Final[dict[Network, str]] = {"regtest": "bcrt1", "signet": "tb1", "testnet4": "tb1", "main": "bc1"}
-#: How output scripts of each witness version begin, and how many letters of an address say what follows.
-_SCRIPTS: Final = {0: (("0014", 32), ("0020", 51)), 1: (("5120", 51),)}
 _OUTPUT: Final = re.compile(r"([0-9a-f]{64}):([0-9]{1,9})")
 _DIGITS: Final = re.compile(r"[0-9a-f]{3,72}")
 #: Transactions that were sent, among which one that another rung replaced is looked for.
@@ -37,8 +33,8 @@ def seek(view: View, text: str) -> Iterator[Place]:
         return
     lower = text.lower()
     output = _OUTPUT.fullmatch(lower)
-    digest = f"{output[1]}{int(output[2]):08x}" if output else lower if _DIGITS.fullmatch(lower) else "-"
-    scripts = list(beginnings(lower, chain.network))
+    digest = reference(OutPoint(output[1], int(output[2]))) if output else lower if _DIGITS.fullmatch(lower) else "-"
+    scripts = list(script_beginnings(lower, chain.network))
     known = set[int]()
     for one in view.settled.named(digest, scripts):
         if one.kind == "transaction" and one.epoch is not None:
@@ -48,23 +44,6 @@ def seek(view: View, text: str) -> Iterator[Place]:
             yield place
     if digest != "-" and len(digest) <= 64:
         yield from _replaced(view, digest, known)
-
-
-def beginnings(text: str, network: Network) -> Iterator[str]:
-    """How the script begins whose address begins so, in hex; nothing if it is no beginning of one."""
-    prefix = _PREFIXES[network]
-    letters = text.removeprefix(prefix)
-    if not text.startswith(prefix) or not letters or not set(letters) <= set(_ALPHABET):
-        return
-    try:
-        yield script_of(text, network).hex()
-        return
-    except BadAddress:
-        words = [_ALPHABET.index(letter) for letter in letters]
-    for begins, most in _SCRIPTS.get(words[0], ()):
-        bits = "".join(f"{word:05b}" for word in words[1 : most + 1])
-        whole = len(bits) // 4 * 4
-        yield begins + (f"{int(bits[:whole], 2):0{whole // 4}x}" if whole else "")
 
 
 def _place(one: Named, text: str, network: Network) -> Place | None:

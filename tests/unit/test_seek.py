@@ -2,13 +2,12 @@
 
 import pytest
 
-from domain.bitcoin import address, outpoint
+from domain.bitcoin import address, outpoint, script_beginnings
 from domain.events import PayoutBroadcast
 from services.ledger.codec import decode_stored
 from services.viewing.archive import Archive
 from services.viewing.past import Folds, Past
 from services.viewing.search import Found, search
-from services.viewing.seek import beginnings
 from tests.minting import p2wpkh
 from tests.page.recorded import demo
 from tests.payouts import told
@@ -79,4 +78,4 @@ def test_addresses_of_other_networks_and_markets_without_a_chain_have_nothing(vi
 def test_beginning_of_an_address_begins_its_script(length: int) -> None:
     script = p2wpkh("anybody")
     whole = address(bytes.fromhex(script), "regtest")
-    assert any(script.startswith(one) for one in beginnings(whole[:length], "regtest"))
+    assert any(script.startswith(one) for one in script_beginnings(whole[:length], "regtest"))
